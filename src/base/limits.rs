@@ -1,0 +1,10 @@
+//! Every cap of the program: what a peer, a file or an operator can make grow, and how far.
+
+/// Largest frame, its length word included (`com.rocketmq.remoting.frameMaxLength`).
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest topic name in bytes.
+pub const TOPIC_BYTES_MAX: usize = 127;
+/// Longest property string of a message in bytes.
+pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
+
+const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

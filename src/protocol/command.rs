@@ -1,0 +1,169 @@
+//! RemotingCommand: what one frame says, request or response, independent of the header codec.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crate::base::slice::Slice;
+
+/// The RocketMQ version this program speaks as: V4_9_8.
+pub const VERSION: i32 = 409;
+
+/// Bit 0 of `flag`: this is a response.
+pub const FLAG_RESPONSE: i32 = 1;
+/// Bit 1 of `flag`: no response is wanted.
+pub const FLAG_ONEWAY: i32 = 2;
+
+/// How the header of a frame is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// Serialize type 0.
+    #[default]
+    Json,
+    /// Serialize type 1, RocketMQ's own binary form.
+    Binary,
+}
+
+/// LanguageCode of RocketMQ: the number of the binary form; names in `language_name`.
+pub const LANGUAGE_JAVA: u8 = 0;
+
+/// The ext fields of a header: name and value pairs in the order of arrival, in one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    text: String,
+    /// End of the name and end of the value in `text`; an entry begins where the one before ended.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Fields {
+    /// An empty set.
+    pub fn new() -> Fields {
+        Fields::default()
+    }
+
+    /// Adds a pair; a later pair of the same name hides an earlier one.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        let name_end = self.text.len() as u32;
+        self.text.push_str(value);
+        self.ends.push((name_end, self.text.len() as u32));
+    }
+
+    /// Adds a pair whose value is written by `Display`.
+    pub fn push_display(&mut self, name: &str, value: impl Display) {
+        self.text.push_str(name);
+        let name_end = self.text.len() as u32;
+        let _ = write!(self.text, "{value}");
+        self.ends.push((name_end, self.text.len() as u32));
+    }
+
+    /// The value of `name`; the last one when it occurs more than once.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        for index in (0..self.ends.len()).rev() {
+            let (key, value) = self.pair(index);
+            if key == name {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The pairs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        (0..self.ends.len()).map(|index| self.pair(index))
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn pair(&self, index: usize) -> (&str, &str) {
+        let start = if index == 0 { 0 } else { self.ends[index - 1].1 as usize };
+        let (name_end, value_end) = (self.ends[index].0 as usize, self.ends[index].1 as usize);
+        (&self.text[start..name_end], &self.text[name_end..value_end])
+    }
+}
+
+/// One request or response.
+#[derive(Clone, Default)]
+pub struct Command {
+    /// Request code or response code (`protocol::code`).
+    pub code: i32,
+    /// LanguageCode of the sender; 7 (OTHER) when its name is unknown.
+    pub language: u8,
+    /// MQVersion ordinal of the sender.
+    pub version: i32,
+    /// Matches a response to its request.
+    pub opaque: i32,
+    /// `FLAG_RESPONSE`, `FLAG_ONEWAY`.
+    pub flag: i32,
+    /// Text, mostly of errors.
+    pub remark: Option<String>,
+    /// The header fields; `None` differs from empty for some clients.
+    pub fields: Option<Fields>,
+    /// The body, or its beginning.
+    pub body: Vec<u8>,
+    /// Further body bytes, sent after `body` without being copied. Empty in what was received.
+    pub slices: Vec<Slice>,
+    /// The header codec it came in, or is to be sent in.
+    pub codec: Codec,
+}
+
+static NEXT_OPAQUE: AtomicI32 = AtomicI32::new(1);
+
+impl Command {
+    /// A request of this process with a fresh opaque, JSON header, no fields.
+    pub fn request(code: i32) -> Command {
+        let opaque = NEXT_OPAQUE.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        Command { code, version: VERSION, opaque, ..Command::default() }
+    }
+
+    /// A response to `self`: its opaque and codec, the given code, no remark, no fields, no body.
+    pub fn reply(&self, code: i32) -> Command {
+        Command {
+            code,
+            version: VERSION,
+            opaque: self.opaque,
+            flag: FLAG_RESPONSE,
+            codec: self.codec,
+            ..Command::default()
+        }
+    }
+
+    /// A response to `self` that says why it failed.
+    pub fn refusal(&self, code: i32, remark: impl Into<String>) -> Command {
+        let mut reply = self.reply(code);
+        reply.remark = Some(remark.into());
+        reply
+    }
+
+    /// Whether this is a response.
+    pub fn is_response(&self) -> bool {
+        self.flag & FLAG_RESPONSE != 0
+    }
+
+    /// Whether the sender wants no response.
+    pub fn is_oneway(&self) -> bool {
+        self.flag & FLAG_ONEWAY != 0
+    }
+
+    /// The value of an ext field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.as_ref().and_then(|fields| fields.get(name))
+    }
+
+    /// The ext fields, made empty first when there were none.
+    pub fn fields_mut(&mut self) -> &mut Fields {
+        self.fields.get_or_insert_with(Fields::new)
+    }
+
+    /// Body length in bytes, slices included.
+    pub fn body_len(&self) -> usize {
+        self.body.len() + self.slices.iter().map(Slice::len).sum::<usize>()
+    }
+}

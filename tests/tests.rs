@@ -1,0 +1,1 @@
+//! The only test target: a module per subject.
