@@ -6,5 +6,7 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const TOPIC_BYTES_MAX: usize = 127;
 /// Longest property string of a message in bytes.
 pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
+/// A sparse file gets disk blocks for at most this much ahead of its writer at a time.
+pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

@@ -1,0 +1,361 @@
+//! One mapped file: one appender, many readers, a published length. UNSAFE place 2 of the program.
+//!
+//! The bytes before `wrote` never change while the file is shared, so readers borrow them without a
+//! lock; the bytes after it belong to whoever appends. Disk blocks are reserved before a page is first
+//! written: storing to an unreserved page of a full disk would kill the process with SIGBUS.
+#![allow(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::base::error::IoContext;
+use crate::base::limits::RESERVE_STEP_BYTES;
+use crate::base::slice::{Region, Slice};
+use crate::base::{Error, Result};
+
+/// Size of a page of the mapping; files are locked, prefaulted and flushed by whole pages.
+pub const PAGE_BYTES: usize = 4096;
+
+/// A file of fixed length, mapped whole.
+#[derive(Debug)]
+pub struct MappedFile {
+    path: PathBuf,
+    start: i64,
+    map: MmapRaw,
+    /// Bytes published to readers.
+    wrote: AtomicUsize,
+    /// Disk blocks exist for the bytes before this position.
+    reserved: AtomicUsize,
+    /// Held for the length of one `append`.
+    appending: AtomicBool,
+}
+
+impl MappedFile {
+    /// A new file of `size` bytes, zero filled and sparse, with nothing written. `start` is the offset
+    /// in its queue that its first byte has. Fails when the file exists.
+    pub fn create(path: &Path, start: i64, size: usize) -> Result<MappedFile> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .what(|| format!("create {}", path.display()))?;
+        let made = file
+            .set_len(size as u64)
+            .and_then(|()| Self::map(&file, path, start, size))
+            .what(|| format!("size and map {}", path.display()));
+        if made.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    /// An existing file, taken as completely written: recovery moves `wrote` back.
+    pub fn open(path: &Path, start: i64, size: usize) -> Result<MappedFile> {
+        let open = || format!("open {}", path.display());
+        let file = OpenOptions::new().read(true).write(true).open(path).what(open)?;
+        let meta = file.metadata().what(open)?;
+        if meta.len() != size as u64 {
+            return Err(Error::Corrupt(format!(
+                "{}: {} bytes long, expected {size}",
+                path.display(),
+                meta.len()
+            )));
+        }
+        let mapped = Self::map(&file, path, start, size).what(open)?;
+        mapped.wrote.store(size, Ordering::Release);
+        if meta.blocks() * 512 >= size as u64 {
+            mapped.reserved.store(size, Ordering::Relaxed);
+        }
+        Ok(mapped)
+    }
+
+    fn map(file: &File, path: &Path, start: i64, size: usize) -> io::Result<MappedFile> {
+        let map = MmapOptions::new().len(size).map_raw(file)?;
+        Ok(MappedFile {
+            path: path.to_path_buf(),
+            start,
+            map,
+            wrote: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            appending: AtomicBool::new(false),
+        })
+    }
+
+    /// Where it lies, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The offset in its queue of its first byte.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Length of the file in bytes, which never changes.
+    pub fn size(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The offset in its queue just past its last byte.
+    pub fn end(&self) -> i64 {
+        self.start + self.size() as i64
+    }
+
+    /// Bytes published to readers.
+    pub fn wrote(&self) -> usize {
+        self.wrote.load(Ordering::Acquire)
+    }
+
+    /// Whether no byte is left to append to.
+    pub fn is_full(&self) -> bool {
+        self.wrote() == self.size()
+    }
+
+    /// Moves the published length: to the end of the good bytes in recovery, to the end of the file
+    /// when it is sealed. Moving it back is for a file that no one else reads or appends to.
+    pub fn set_wrote(&self, wrote: usize) {
+        assert!(wrote <= self.size(), "{}: wrote past the end", self.path.display());
+        self.wrote.store(wrote, Ordering::Release);
+    }
+
+    /// Copies `bytes` behind the last published one and publishes them. `Ok(false)`: they do not fit,
+    /// nothing is written. An error: the disk has no room. Only one thread may append at a time.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<bool> {
+        assert!(!self.appending.swap(true, Ordering::Acquire), "two appenders of one file");
+        let at = self.wrote.load(Ordering::Relaxed);
+        let result = if bytes.len() > self.size() - at {
+            Ok(false)
+        } else {
+            self.reserve(at + bytes.len()).map(|()| {
+                self.copy_in(at, bytes);
+                self.wrote.store(at + bytes.len(), Ordering::Release);
+                true
+            })
+        };
+        self.appending.store(false, Ordering::Release);
+        result
+    }
+
+    /// Stores `bytes` at `position` without moving the published length: for files that are updated in
+    /// place. The caller keeps reads and writes of the same bytes apart, and ends within the file.
+    pub fn write_at(&self, position: usize, bytes: &[u8]) -> io::Result<()> {
+        let end = position.checked_add(bytes.len()).filter(|end| *end <= self.size());
+        self.reserve(end.expect("write_at past the end of the file"))?;
+        self.copy_in(position, bytes);
+        Ok(())
+    }
+
+    fn copy_in(&self, at: usize, bytes: &[u8]) {
+        // SAFETY: both callers checked that at + len is within the mapping and reserved on disk. The
+        // range is past the published length and owned through `appending`, or kept from concurrent
+        // use by the caller of write_at.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.map.as_mut_ptr().add(at),
+                bytes.len(),
+            );
+        }
+    }
+
+    /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`. `position`
+    /// plus the length of `out` must be within the file.
+    pub fn read_at(&self, position: usize, out: &mut [u8]) {
+        let end = position.checked_add(out.len());
+        assert!(end.is_some_and(|end| end <= self.size()), "read_at past the end of the file");
+        // SAFETY: within the mapping by the assert; the caller keeps writers of these bytes away.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.map.as_ptr().add(position),
+                out.as_mut_ptr(),
+                out.len(),
+            );
+        }
+    }
+
+    /// The published bytes `position..position + len`, `None` when not all of them are published.
+    pub fn bytes(&self, position: usize, len: usize) -> Option<&[u8]> {
+        if position.checked_add(len)? > self.wrote() {
+            return None;
+        }
+        // SAFETY: published bytes are within the mapping and do not change while the file is shared.
+        Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(position), len) })
+    }
+
+    /// Published bytes that keep the mapping alive, even past `destroy`.
+    pub fn slice(self: &Arc<Self>, position: usize, len: usize) -> Option<Slice> {
+        self.bytes(position, len)?;
+        Some(Slice::new(self.clone(), position, len))
+    }
+
+    /// Makes sure that the disk has blocks for the bytes before `end`, and for some more, growing with
+    /// the file, so that this seldom is a system call.
+    pub fn reserve(&self, end: usize) -> io::Result<()> {
+        let have = self.reserved.load(Ordering::Relaxed);
+        if end <= have {
+            return Ok(());
+        }
+        let step = end.clamp(PAGE_BYTES, RESERVE_STEP_BYTES);
+        let until = (end + step).next_multiple_of(PAGE_BYTES).min(self.size());
+        self.reserve_exact(have, until)
+    }
+
+    /// Reserves the whole file at once.
+    pub fn reserve_all(&self) -> io::Result<()> {
+        match self.reserved.load(Ordering::Relaxed) {
+            have if have == self.size() => Ok(()),
+            have => self.reserve_exact(have, self.size()),
+        }
+    }
+
+    fn reserve_exact(&self, from: usize, until: usize) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.path)?;
+        // SAFETY: plain system call on an open descriptor.
+        let done =
+            unsafe { libc::fallocate(file.as_raw_fd(), 0, from as i64, (until - from) as i64) };
+        if done != 0 {
+            let error = io::Error::last_os_error();
+            // A file system without fallocate cannot promise blocks; it is used as it is.
+            if error.raw_os_error() != Some(libc::EOPNOTSUPP) {
+                return Err(error);
+            }
+        }
+        self.reserved.fetch_max(until, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes the bytes `from..to` to the disk (msync). An error means that they may be lost: the
+    /// kernel reports it once, so a later success says nothing about them.
+    pub fn flush(&self, from: usize, to: usize) -> io::Result<()> {
+        if from >= to { Ok(()) } else { self.map.flush_range(from, to - from) }
+    }
+
+    /// Tells the kernel how the file will be read.
+    pub fn advise(&self, advice: Advice) -> io::Result<()> {
+        self.map.advise(advice)
+    }
+
+    /// Makes the pages of `range` writable without a fault, allocating and zeroing memory for them.
+    /// Their blocks must be reserved.
+    pub fn prefault(&self, range: Range<usize>) -> io::Result<()> {
+        let range = self.pages(range);
+        debug_assert!(range.end <= self.reserved.load(Ordering::Relaxed).max(PAGE_BYTES));
+        self.map.advise_range(Advice::PopulateWrite, range.start, range.len())
+    }
+
+    /// Keeps the pages of `range` in memory (mlock).
+    pub fn lock(&self, range: Range<usize>) -> io::Result<()> {
+        let range = self.pages(range);
+        // SAFETY: `pages` keeps the range within the mapping.
+        cvt(unsafe { libc::mlock(self.map.as_ptr().add(range.start).cast(), range.len()) })
+    }
+
+    /// Undoes `lock`.
+    pub fn unlock(&self, range: Range<usize>) -> io::Result<()> {
+        let range = self.pages(range);
+        // SAFETY: `pages` keeps the range within the mapping.
+        cvt(unsafe { libc::munlock(self.map.as_ptr().add(range.start).cast(), range.len()) })
+    }
+
+    /// `range` widened to whole pages and cut to the file.
+    fn pages(&self, range: Range<usize>) -> Range<usize> {
+        let end = range.end.min(self.size());
+        (range.start.min(end) / PAGE_BYTES * PAGE_BYTES)..end
+    }
+
+    /// Removes the file from its directory. Memory and disk blocks are given back when the last reader
+    /// has dropped its slice.
+    pub fn destroy(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).what(|| format!("remove {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Region for MappedFile {
+    fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        MappedFile::bytes(self, start, len).expect("slice of unpublished bytes")
+    }
+}
+
+fn cvt(result: i32) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(size: usize) -> (tempfile::TempDir, Arc<MappedFile>) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = MappedFile::create(&dir.path().join("f"), 100, size).unwrap();
+        (dir, Arc::new(file))
+    }
+
+    #[test]
+    fn appends_until_full_and_publishes() {
+        let (_dir, file) = file(10);
+        assert!(file.append(b"abcdef").unwrap());
+        assert_eq!(file.wrote(), 6);
+        assert!(!file.append(b"ghijk").unwrap());
+        assert!(file.append(b"ghij").unwrap());
+        assert!(file.is_full());
+        assert_eq!(file.bytes(4, 6), Some(&b"efghij"[..]));
+        assert_eq!(file.bytes(4, 7), None);
+        assert_eq!(file.bytes(usize::MAX, 2), None);
+        assert_eq!(file.end(), 110);
+    }
+
+    #[test]
+    fn slices_outlive_the_file() {
+        let (_dir, file) = file(8192);
+        file.append(b"abc").unwrap();
+        let slice = file.slice(1, 2).unwrap();
+        assert!(file.slice(1, 3).is_none());
+        file.destroy().unwrap();
+        file.destroy().unwrap();
+        assert!(!file.path().exists());
+        drop(file);
+        assert_eq!(slice.as_bytes(), b"bc");
+    }
+
+    #[test]
+    fn reopens_with_the_right_length_only() {
+        let (_dir, file) = file(8192);
+        file.append(b"abc").unwrap();
+        file.flush(0, 3).unwrap();
+        let again = MappedFile::open(file.path(), 100, 8192).unwrap();
+        assert_eq!(again.wrote(), 8192);
+        again.set_wrote(3);
+        assert_eq!(again.bytes(0, 3), Some(&b"abc"[..]));
+        let text = MappedFile::open(file.path(), 100, 4096).unwrap_err().to_string();
+        assert!(text.ends_with("/f: 8192 bytes long, expected 4096"), "{text}");
+        assert!(MappedFile::create(file.path(), 100, 8192).is_err());
+    }
+
+    #[test]
+    fn in_place_writes_and_reservation() {
+        let (_dir, file) = file(1 << 20);
+        file.write_at(500_000, b"xy").unwrap();
+        let mut out = [0; 3];
+        file.read_at(499_999, &mut out);
+        assert_eq!(&out, b"\0xy");
+        assert_eq!(file.wrote(), 0);
+        file.reserve_all().unwrap();
+        file.prefault(0..1 << 20).unwrap();
+        file.lock(4096..8192).and_then(|()| file.unlock(4096..8192)).unwrap();
+        assert!(fs::metadata(file.path()).unwrap().blocks() * 512 >= 1 << 20);
+    }
+}
