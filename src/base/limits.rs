@@ -8,5 +8,7 @@ pub const TOPIC_BYTES_MAX: usize = 127;
 pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 /// A sparse file gets disk blocks for at most this much ahead of its writer at a time.
 pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
+/// Longest topic name that becomes a directory: what a file system takes.
+pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

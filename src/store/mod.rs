@@ -1,7 +1,9 @@
 //! The message store: RocketMQ's files, written and read in place.
 
+pub mod consume_queue;
 pub mod layout;
 pub mod mapped;
+pub mod queues;
 pub mod segments;
 pub mod status;
 

@@ -1,0 +1,215 @@
+//! All consume queues, by topic and queue id.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::*;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::consume_queue::{Queue, UNIT_BYTES, Unit};
+use super::segments::Segments;
+use crate::base::error::IoContext;
+use crate::base::limits::TOPIC_DIR_BYTES_MAX;
+use crate::base::{Error, Result};
+
+/// The queues of one topic in the order of their ids.
+type Topics = HashMap<Arc<str>, Vec<Arc<Queue>>>;
+
+/// topic → queue id → queue. A look-up takes a shared lock and allocates nothing.
+pub struct QueueTable {
+    dir: PathBuf,
+    file_bytes: usize,
+    topics: RwLock<Topics>,
+    /// Queues with units that may not be on disk yet, each once.
+    dirty: Mutex<Vec<Arc<Queue>>>,
+}
+
+impl QueueTable {
+    /// The queues found below `dir` as `<topic>/<queueId>/`, not recovered yet. `file_bytes` is
+    /// the length of each file, rounded up to whole units.
+    pub fn load(dir: &Path, file_bytes: usize) -> Result<QueueTable> {
+        let table = QueueTable {
+            dir: dir.to_path_buf(),
+            file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
+            topics: RwLock::default(),
+            dirty: Mutex::default(),
+        };
+        for topic in sub_directories(dir)? {
+            for id in sub_directories(&dir.join(&topic))? {
+                let Ok(queue_id) = id.parse::<i32>() else { continue };
+                let files = Segments::load(dir.join(&topic).join(&id), table.file_bytes)?;
+                table.insert(&topic, queue_id, files);
+            }
+        }
+        Ok(table)
+    }
+
+    /// The queue, when there is one.
+    pub fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+        let topics = self.read();
+        let queues = topics.get(topic)?;
+        let index = queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()).ok()?;
+        Some(queues[index].clone())
+    }
+
+    /// The queue, made in memory when there is none; its files come with its first message.
+    /// Fails only for a topic that cannot be a directory's name.
+    pub fn get_or_create(&self, topic: &str, queue_id: i32) -> Result<Arc<Queue>> {
+        if let Some(queue) = self.get(topic, queue_id) {
+            return Ok(queue);
+        }
+        if !is_file_name(topic) {
+            return Err(Error::Corrupt(format!("topic {topic:?} cannot name a directory")));
+        }
+        let dir = self.dir.join(topic).join(queue_id.to_string());
+        Ok(self.insert(topic, queue_id, Segments::new(dir, self.file_bytes)))
+    }
+
+    fn insert(&self, topic: &str, queue_id: i32, files: Segments) -> Arc<Queue> {
+        let mut topics = self.write();
+        let name = match topics.get_key_value(topic) {
+            Some((name, _)) => name.clone(),
+            None => Arc::from(topic),
+        };
+        let queues = topics.entry(name.clone()).or_default();
+        match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
+            Ok(index) => queues[index].clone(),
+            Err(index) => {
+                let queue = Arc::new(Queue::new(name, queue_id, files));
+                queues.insert(index, queue.clone());
+                queue
+            }
+        }
+    }
+
+    /// Ids of the topic's queues, ascending.
+    pub fn queues_of(&self, topic: &str) -> Vec<i32> {
+        let topics = self.read();
+        topics.get(topic).map_or(Vec::new(), |queues| queues.iter().map(|q| q.queue_id()).collect())
+    }
+
+    /// Names of the topics that have queues.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        self.read().keys().cloned().collect()
+    }
+
+    /// All queues.
+    pub fn all(&self) -> Vec<Arc<Queue>> {
+        self.read().values().flatten().cloned().collect()
+    }
+
+    /// Appends to a queue and remembers that it is to be flushed; see `Queue::append`.
+    pub fn append(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) -> Result<bool> {
+        let added = queue.append(offset, unit)?;
+        if added && !queue.dirty.swap(true, AcqRel) {
+            self.dirty().push(queue.clone());
+        }
+        Ok(added)
+    }
+
+    /// Writes to disk the queues that have at least `least_pages` new pages (0: any new unit).
+    pub fn flush(&self, least_pages: i64) -> Result<()> {
+        let queues = std::mem::take(&mut *self.dirty());
+        let mut later = Vec::new();
+        let mut result = Ok(());
+        for queue in queues {
+            queue.dirty.store(false, Release);
+            let clean = if queue.is_deleted() { Ok(true) } else { queue.flush(least_pages) };
+            if !matches!(clean, Ok(true)) && !queue.dirty.swap(true, AcqRel) {
+                later.push(queue);
+            }
+            if let Err(e) = clean {
+                result = Err(e);
+            }
+        }
+        self.dirty().append(&mut later);
+        result
+    }
+
+    /// Deletes the topic's queues, in memory and on disk; readers keep what they hold.
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        let Some(queues) = self.write().remove(topic) else { return Ok(()) };
+        for queue in &queues {
+            queue.destroy()?;
+        }
+        let dir = self.dir.join(topic);
+        match fs::remove_dir(&dir) {
+            // A queue of the same name may have been made again meanwhile.
+            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                Err(e).what(|| format!("remove {}", dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the start does, in this order: `recover`, `truncate` at the log's end (or `destroy_all`
+/// when there is no log), `begin`.
+impl QueueTable {
+    /// Finds the end of every queue; returns the highest physical offset any of them knows.
+    pub fn recover(&self) -> Result<i64> {
+        self.all().iter().try_fold(0, |max, queue| Ok(queue.recover()?.max(max)))
+    }
+
+    /// Drops the units of records at or above physical offset `end`.
+    pub fn truncate(&self, end: i64) -> Result<()> {
+        let all = self.all();
+        all.iter().filter(|q| q.max_physical() > end).try_for_each(|queue| queue.truncate(end))
+    }
+
+    /// Deletes every queue: the log they point into is not there.
+    pub fn destroy_all(&self) -> Result<()> {
+        self.topics().iter().try_for_each(|topic| self.delete_topic(topic))
+    }
+
+    /// Sets the minimum of every queue by the log's, and the offset its next message gets.
+    pub fn begin(&self, min_physical: i64) {
+        for queue in self.all() {
+            queue.correct_min_offset(min_physical);
+            queue.next_offset.store(queue.max_offset(), Release);
+        }
+    }
+
+    /// The highest physical offset that any queue knows: where dispatch goes on.
+    pub fn max_physical(&self) -> i64 {
+        self.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(0)
+    }
+}
+
+/// Whether the name is one path component and no longer than a file name may be.
+fn is_file_name(name: &str) -> bool {
+    let plain = !name.is_empty() && name != "." && name != "..";
+    plain && name.len() <= TOPIC_DIR_BYTES_MAX && !name.bytes().any(|b| b == b'/' || b == 0)
+}
+
+/// Names of the directories in `dir`; none when it does not exist.
+fn sub_directories(dir: &Path) -> Result<Vec<String>> {
+    let what = || format!("read directory {}", dir.display());
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.what(what)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.what(what)?;
+        if entry.file_type().what(what)?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
