@@ -10,5 +10,7 @@ pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
 /// Longest topic name that becomes a directory: what a file system takes.
 pub const TOPIC_DIR_BYTES_MAX: usize = 255;
+/// The commit log is kept prefaulted and locked in memory for this much ahead of its writer.
+pub const WARM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);
