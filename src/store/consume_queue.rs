@@ -339,3 +339,6 @@ impl std::fmt::Display for Queue {
         write!(f, "queue {}@{}", self.topic, self.queue_id)
     }
 }
+
+#[cfg(test)]
+mod tests;

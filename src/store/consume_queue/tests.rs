@@ -1,0 +1,253 @@
+use super::super::queues::QueueTable;
+use super::*;
+use proptest::prelude::*;
+
+/// 10 units a file.
+const FILE: usize = 200;
+
+fn open(dir: &tempfile::TempDir) -> (QueueTable, Arc<Queue>) {
+    let table = QueueTable::load(dir.path(), FILE).unwrap();
+    table.recover().unwrap();
+    let queue = table.get_or_create("T", 0).unwrap();
+    (table, queue)
+}
+
+/// Record `n` of a log of 100-byte records.
+fn unit(n: i64) -> Unit {
+    Unit { physical_offset: n * 100, size: 100, tags_code: n }
+}
+
+fn fill(queue: &Queue, offsets: std::ops::Range<i64>) {
+    for offset in offsets {
+        assert!(queue.append(offset, unit(offset)).unwrap());
+    }
+}
+
+fn read(queue: &Queue, offset: i64) -> Vec<i64> {
+    queue.units(offset).map_or(Vec::new(), |units| units.iter().map(|u| u.tags_code).collect())
+}
+
+#[test]
+fn units_have_javas_bytes() {
+    let unit = Unit { physical_offset: 680, size: 222, tags_code: -791_160_896 };
+    let java = [0, 0, 0, 0, 0, 0, 2, 0xa8, 0, 0, 0, 0xde];
+    assert_eq!(unit.to_bytes()[..12], java);
+    assert_eq!(unit.to_bytes()[12..], [0xff, 0xff, 0xff, 0xff, 0xd0, 0xd7, 0xd7, 0xc0]);
+    assert_eq!(Unit::from_bytes(&unit.to_bytes()), unit);
+    let delayed = Unit { physical_offset: 422, size: 258, tags_code: 1_795_214_753_107 };
+    assert_eq!(delayed.to_bytes()[12..], [0, 0, 1, 0xa1, 0xfb, 0x23, 0x3d, 0x53]);
+}
+
+#[test]
+fn an_empty_queue_is_in_memory_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, queue) = open(&dir);
+    assert_eq!((queue.min_offset(), queue.max_offset()), (0, 0));
+    assert!(queue.units(0).is_none() && queue.unit(-1).is_none());
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    assert!(table.get("T", 1).is_none() && table.get("U", 0).is_none());
+    for name in ["", ".", "..", "a/b", "a\0b"] {
+        assert!(table.get_or_create(name, 0).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn reads_stop_at_the_file_end_and_go_on_in_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_table, queue) = open(&dir);
+    fill(&queue, 0..25);
+    assert_eq!(read(&queue, 0), (0..10).collect::<Vec<_>>());
+    assert_eq!(read(&queue, 9), [9]);
+    assert_eq!(read(&queue, 10), (10..20).collect::<Vec<_>>());
+    assert_eq!(read(&queue, 23), [23, 24]);
+    assert_eq!(read(&queue, 25), [0i64; 0]);
+    assert_eq!((queue.next_file_offset(0), queue.next_file_offset(19)), (10, 20));
+    assert_eq!((queue.max_offset(), queue.max_physical()), (25, 2500));
+    assert_eq!(queue.unit(i64::MAX), None);
+}
+
+#[test]
+fn appending_again_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_table, queue) = open(&dir);
+    fill(&queue, 0..5);
+    assert!(!queue.append(4, unit(4)).unwrap());
+    assert!(!queue.append(0, unit(0)).unwrap());
+    // Known by its offset, though the record is a later one.
+    assert!(!queue.append(3, unit(7)).unwrap());
+    assert!(!queue.append(-1, unit(8)).unwrap());
+    assert!(!queue.append(i64::MAX, unit(8)).unwrap());
+    assert_eq!(queue.max_offset(), 5);
+    // RocketMQ appends a unit that leaves a gap where the queue ends.
+    assert!(queue.append(9, unit(9)).unwrap());
+    assert_eq!(read(&queue, 5), [9]);
+}
+
+#[test]
+fn a_queue_that_begins_in_the_middle_is_filled_below() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (_table, queue) = open(&dir);
+        fill(&queue, 23..32);
+        assert_eq!((queue.min_offset(), queue.max_offset()), (23, 32));
+        assert!(queue.units(22).is_none());
+        assert_eq!(read(&queue, 23), (23..30).collect::<Vec<_>>());
+        let bytes = std::fs::read(dir.path().join("T/0/00000000000000000400")).unwrap();
+        assert_eq!(bytes[40..60], Unit::BLANK.to_bytes());
+        assert_eq!(bytes[60..80], unit(23).to_bytes());
+    }
+    let (table, queue) = open(&dir);
+    table.begin(0);
+    assert_eq!((queue.min_offset(), queue.max_offset()), (23, 32));
+    assert_eq!((queue.next_offset.load(Relaxed), queue.max_physical()), (32, 3200));
+}
+
+#[test]
+fn recovery_finds_the_end() {
+    for count in [0, 1, 9, 10, 11, 20, 45] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (table, queue) = open(&dir);
+            fill(&queue, 0..count);
+            table.flush(0).unwrap();
+        }
+        let (table, queue) = open(&dir);
+        table.begin(0);
+        assert_eq!((queue.max_offset(), queue.max_physical()), (count, count * 100));
+        assert_eq!(table.max_physical(), count * 100);
+        fill(&queue, count..count + 12);
+        assert_eq!(queue.unit(count + 11), Some(unit(count + 11)));
+    }
+}
+
+#[test]
+fn recovery_stops_at_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (_table, queue) = open(&dir);
+        fill(&queue, 0..25);
+    }
+    let path = dir.path().join("T/0/00000000000000000200");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[60..80].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let (_table, queue) = open(&dir);
+    assert_eq!((queue.max_offset(), queue.max_physical()), (13, 1300));
+    assert!(!dir.path().join("T/0/00000000000000000400").exists());
+}
+
+#[test]
+fn truncation_drops_units_of_lost_records() {
+    for end in [0, 1, 9, 10, 11, 19, 20, 24, 25, 26] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (_table, queue) = open(&dir);
+            fill(&queue, 0..25);
+        }
+        let (table, queue) = open(&dir);
+        table.truncate(end * 100).unwrap();
+        table.begin(0);
+        let kept = end.min(25);
+        assert_eq!(queue.max_offset(), kept, "log ends after record {end}");
+        assert_eq!(queue.next_offset.load(Relaxed), kept);
+        fill(&queue, end.max(kept)..30);
+    }
+}
+
+#[test]
+fn a_flush_waits_for_pages_unless_asked_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, queue) = open(&dir);
+    fill(&queue, 0..1);
+    table.append(&queue, 1, unit(1)).unwrap();
+    assert!(queue.dirty.load(Relaxed));
+    table.flush(2).unwrap();
+    assert!(queue.dirty.load(Relaxed));
+    table.flush(0).unwrap();
+    assert!(!queue.dirty.load(Relaxed));
+    assert_eq!(queue.flushed.load(Relaxed), 40);
+    assert!(queue.flush(0).unwrap());
+}
+
+#[test]
+fn cleaning_follows_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_table, queue) = open(&dir);
+    fill(&queue, 0..25);
+    queue.correct_min_offset(350);
+    assert_eq!(queue.min_offset(), 4);
+    assert!(!queue.delete_oldest(900).unwrap());
+    let reader = queue.units(4).unwrap();
+    assert!(queue.delete_oldest(1000).unwrap());
+    assert!(!queue.delete_oldest(1000).unwrap());
+    assert_eq!(queue.min_offset(), 10);
+    assert!(queue.units(9).is_none());
+    assert_eq!(reader.iter().count(), 6);
+    queue.correct_min_offset(1750);
+    assert_eq!(queue.min_offset(), 18);
+    assert!(queue.delete_oldest(9000).unwrap());
+    assert!(!queue.delete_oldest(9000).unwrap(), "the last file stays");
+    queue.correct_min_offset(9000);
+    assert_eq!((queue.min_offset(), queue.max_offset()), (25, 25));
+    fill(&queue, 25..40);
+    assert_eq!(read(&queue, 30), (30..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_deleted_topic_can_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, old) = open(&dir);
+    table.get_or_create("T", 7).unwrap();
+    assert_eq!(table.queues_of("T"), [0, 7]);
+    fill(&old, 0..15);
+    let reader = old.units(3).unwrap();
+    table.delete_topic("T").unwrap();
+    assert!(table.get("T", 0).is_none() && table.queues_of("T").is_empty());
+    assert!(!dir.path().join("T").exists());
+    assert_eq!(reader.iter().count(), 7);
+    assert!(!old.append(15, unit(15)).unwrap(), "a late writer changes nothing");
+    let new = table.get_or_create("T", 0).unwrap();
+    fill(&new, 0..2);
+    assert_eq!(table.get("T", 0).unwrap().max_offset(), 2);
+}
+
+#[test]
+fn readers_see_whole_units_while_dispatch_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_table, queue) = open(&dir);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut next = 0;
+                while next < 500 {
+                    for code in read(&queue, next) {
+                        assert_eq!(code, next);
+                        next += 1;
+                    }
+                }
+            });
+        }
+        fill(&queue, 0..500);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Any bytes as queue files: recovery finds an end, and appending goes on from there.
+    #[test]
+    fn any_bytes_are_a_queue(bytes in prop::collection::vec(0u8..3, 400), cut in 0i64..700) {
+        let dir = tempfile::tempdir().unwrap();
+        let queue_dir = dir.path().join("T/0");
+        std::fs::create_dir_all(&queue_dir).unwrap();
+        std::fs::write(queue_dir.join("00000000000000000000"), &bytes[..200]).unwrap();
+        std::fs::write(queue_dir.join("00000000000000000200"), &bytes[200..]).unwrap();
+        let (table, queue) = open(&dir);
+        table.truncate(cut).unwrap();
+        table.begin(cut);
+        let end = queue.max_offset();
+        prop_assert!(queue.min_offset() <= end && end <= 20);
+        let far = Unit { physical_offset: i64::MAX - 200, size: 100, tags_code: 1 };
+        prop_assert!(queue.append(end, far).unwrap() || queue.max_physical() > i64::MAX - 200);
+    }
+}
