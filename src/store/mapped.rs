@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -180,6 +180,26 @@ impl MappedFile {
                 out.len(),
             );
         }
+    }
+
+    /// Reads the big-endian i32 at `position`, a multiple of 4 within the file, while another thread
+    /// may `store_i32` there.
+    pub fn load_i32(&self, position: usize) -> i32 {
+        i32::from_be(self.atomic(position).load(Ordering::Acquire))
+    }
+
+    /// Stores a big-endian i32 at `position`, a multiple of 4 within the file and below a byte that
+    /// was written before, so that its disk block exists. Earlier stores are seen before it.
+    pub fn store_i32(&self, position: usize, value: i32) {
+        debug_assert!(position < self.reserved.load(Ordering::Relaxed));
+        self.atomic(position).store(value.to_be(), Ordering::Release);
+    }
+
+    fn atomic(&self, position: usize) -> &AtomicI32 {
+        assert!(position.is_multiple_of(4) && position + 4 <= self.size());
+        // SAFETY: within the mapping and aligned by the assert (a mapping begins at a page), and only
+        // accessed through this atomic while shared.
+        unsafe { AtomicI32::from_ptr(self.map.as_mut_ptr().add(position).cast()) }
     }
 
     /// The published bytes `position..position + len`, `None` when not all of them are published.
