@@ -1,7 +1,10 @@
 //! What every module may use and which knows nothing of messages.
 
+pub mod clock;
 pub mod error;
 pub mod limits;
+pub mod persist;
 pub mod slice;
+pub mod thread;
 
 pub use error::{Error, Result};

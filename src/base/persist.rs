@@ -1,0 +1,153 @@
+//! Small state files (JSON tables, configuration): replaced whole, never torn, the old one kept.
+//!
+//! `x` is the file, `x.tmp` the one being written, `x.bak` the one before: RocketMQ's names, so either
+//! program reads what the other left.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::IoContext;
+use super::{Error, Result};
+
+/// Replaces the content of `path`: after a crash at any moment the old or the new text is there
+/// complete. Missing folders are made. Two threads must not save the same path at once.
+pub fn save(path: &Path, text: &str) -> Result<()> {
+    let dir = parent(path);
+    fs::create_dir_all(dir).what(|| format!("make folder {}", dir.display()))?;
+    let tmp = with_suffix(path, ".tmp");
+    write_synced(&tmp, text).what(|| format!("write {}", tmp.display()))?;
+    keep_old(path).what(|| format!("keep {} as .bak", path.display()))?;
+    fs::rename(&tmp, path).what(|| format!("rename {}", tmp.display()))?;
+    sync_dir(dir).what(|| format!("sync folder {}", dir.display()))
+}
+
+/// The text of a file, `None` when there is none. Bytes that are not UTF-8 are an error.
+pub fn load(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Err(Error::Corrupt(format!("{}: not UTF-8 text", path.display())))
+        }
+        Err(e) => Err(e).what(|| format!("read {}", path.display())),
+    }
+}
+
+/// What `parse` makes of a file, or of its `.bak` when the file is missing, empty or unreadable.
+/// `None`: neither exists. An error is that of the last one tried and names it.
+pub fn load_with_bak<T>(path: &Path, parse: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+    let trouble = match load_parsed(path, &parse) {
+        Ok(Some(value)) => return Ok(Some(value)),
+        Ok(None) => None,
+        Err(e) => {
+            log::warn!("{e}; the .bak beside it is tried");
+            Some(e)
+        }
+    };
+    match (load_parsed(&with_suffix(path, ".bak"), &parse)?, trouble) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, Some(e)) => Err(e),
+        (None, None) => Ok(None),
+    }
+}
+
+/// `None` for a missing or empty file.
+fn load_parsed<T>(path: &Path, parse: &impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+    match load(path)? {
+        Some(text) if !text.trim().is_empty() => match parse(&text) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => Err(Error::Corrupt(format!("{}: {e}", path.display()))),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// `path` with `suffix` behind its whole name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Gives the present file the name `.bak` as a second name, so that `path` is never missing. A file
+/// system without links gets the rename that RocketMQ does.
+fn keep_old(path: &Path) -> io::Result<()> {
+    let bak = with_suffix(path, ".bak");
+    if !path.exists() {
+        return Ok(());
+    }
+    match fs::remove_file(&bak) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => (),
+    }
+    fs::hard_link(path, &bak).or_else(|_| fs::rename(path, &bak))
+}
+
+/// Makes new and renamed names in `dir` survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Result<i32> {
+        text.trim().parse().map_err(|_| Error::Config(format!("not a number: {text}")))
+    }
+
+    #[test]
+    fn saves_keep_the_text_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config/topics.json");
+        assert_eq!(load(&path).unwrap(), None);
+        for text in ["1", "2", "3"] {
+            save(&path, text).unwrap();
+            assert_eq!(load(&path).unwrap().unwrap(), text);
+        }
+        assert_eq!(load(&with_suffix(&path, ".bak")).unwrap().unwrap(), "2");
+        assert!(!with_suffix(&path, ".tmp").exists());
+    }
+
+    #[test]
+    fn the_bak_steps_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        assert_eq!(load_with_bak(&path, number).unwrap(), None);
+        save(&path, "1").unwrap();
+        save(&path, "2").unwrap();
+        assert_eq!(load_with_bak(&path, number).unwrap(), Some(2));
+        for broken in ["", "  \n", "two"] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(load_with_bak(&path, number).unwrap(), Some(1), "{broken:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(load_with_bak(&path, number).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, "two").unwrap();
+        let text = load_with_bak(&path, number).unwrap_err().to_string();
+        assert!(text.ends_with("/x: not a number: two"), "{text}");
+        fs::write(with_suffix(&path, ".bak"), [0xff, 0xfe]).unwrap();
+        let text = load_with_bak(&path, number).unwrap_err().to_string();
+        assert!(text.ends_with("/x.bak: not UTF-8 text"), "{text}");
+    }
+}
