@@ -1,0 +1,193 @@
+//! The property string of a message: `name 0x01 value 0x02 name 0x01 value …`.
+//!
+//! A trailing 0x02 may be there or not. A segment without 0x01, or with an empty name or value, is
+//! skipped; of several with one name the last counts. Written here without the trailing 0x02, as 4.9 does.
+
+use std::collections::BTreeMap;
+
+/// Between name and value.
+pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
+/// Between properties.
+pub const SEPARATOR: char = '\u{2}';
+/// `SEPARATOR` as a byte.
+pub const SEPARATOR_BYTE: u8 = 2;
+
+pub const BUYER_ID: &str = "BUYER_ID";
+pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+pub const CLUSTER: &str = "CLUSTER";
+pub const CONSUME_START_TIME: &str = "CONSUME_START_TIME";
+pub const CORRELATION_ID: &str = "CORRELATION_ID";
+pub const DELAY: &str = "DELAY";
+pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+pub const INSTANCE_ID: &str = "INSTANCE_ID";
+pub const KEYS: &str = "KEYS";
+pub const MAX_OFFSET: &str = "MAX_OFFSET";
+pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+pub const MIN_OFFSET: &str = "MIN_OFFSET";
+pub const MSG_REGION: &str = "MSG_REGION";
+pub const MSG_TYPE: &str = "MSG_TYPE";
+pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+pub const PGROUP: &str = "PGROUP";
+pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+pub const REAL_QID: &str = "REAL_QID";
+pub const REAL_TOPIC: &str = "REAL_TOPIC";
+pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+pub const TAGS: &str = "TAGS";
+pub const TRACE_ON: &str = "TRACE_ON";
+pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+pub const TRANSFER_FLAG: &str = "TRANSFER_FLAG";
+pub const TRAN_MSG: &str = "TRAN_MSG";
+pub const TRAN_PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+pub const TTL: &str = "TTL";
+pub const UNIQ_KEY: &str = "UNIQ_KEY";
+pub const WAIT: &str = "WAIT";
+
+/// The pairs in order, those that are skipped left out.
+pub fn iter(properties: &str) -> impl Iterator<Item = (&str, &str)> {
+    properties.split(SEPARATOR).filter_map(pair)
+}
+
+fn pair(segment: &str) -> Option<(&str, &str)> {
+    let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+}
+
+/// The value of a property.
+pub fn get<'a>(properties: &'a str, name: &str) -> Option<&'a str> {
+    let mut rest = properties;
+    loop {
+        let start = memrchr(SEPARATOR_BYTE, rest.as_bytes()).map_or(0, |at| at + 1);
+        match pair(&rest[start..]) {
+            Some((found, value)) if found == name => return Some(value),
+            _ if start == 0 => return None,
+            _ => rest = &rest[..start - 1],
+        }
+    }
+}
+
+fn memrchr(byte: u8, bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|&b| b == byte)
+}
+
+/// Whether a property has the value `true`, in any case of letters.
+pub fn is_true(properties: &str, name: &str) -> bool {
+    get(properties, name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// Whether the producer waits for flush and replication: WAIT absent, or `true`.
+pub fn waits(properties: &str) -> bool {
+    get(properties, WAIT).is_none_or(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// Whether a name or value could be taken apart again.
+pub fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| byte == 1 || byte == SEPARATOR_BYTE)
+}
+
+/// Adds a property behind the others; a former one of the same name no longer counts.
+pub fn push(properties: &mut String, name: &str, value: &str) {
+    if !properties.is_empty() && !properties.ends_with(SEPARATOR) {
+        properties.push(SEPARATOR);
+    }
+    properties.push_str(name);
+    properties.push(NAME_VALUE_SEPARATOR);
+    properties.push_str(value);
+}
+
+/// Gives a property a value, in place of any former one.
+pub fn set(properties: &mut String, name: &str, value: &str) {
+    remove(properties, name);
+    push(properties, name, value);
+}
+
+/// Takes a property out.
+pub fn remove(properties: &mut String, name: &str) {
+    if get(properties, name).is_some() {
+        let mut rest = String::with_capacity(properties.len());
+        copy_without(properties, name, &mut rest);
+        *properties = rest;
+    }
+}
+
+/// Appends the property string to `out` without one property, otherwise as it is: a send on its way
+/// into the store drops WAIT so.
+pub fn copy_without(properties: &str, name: &str, out: &mut String) {
+    if !properties.contains(name) {
+        out.push_str(properties);
+        return;
+    }
+    let mut first = out.is_empty();
+    for segment in properties.split(SEPARATOR) {
+        if pair(segment).is_some_and(|(found, _)| found == name) || segment.is_empty() {
+            continue;
+        }
+        if !first {
+            out.push(SEPARATOR);
+        }
+        out.push_str(segment);
+        first = false;
+    }
+}
+
+/// The pairs by name.
+pub fn to_map(properties: &str) -> BTreeMap<String, String> {
+    iter(properties).map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// The property string of pairs.
+pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut properties = String::new();
+    for (name, value) in pairs {
+        push(&mut properties, name, value);
+    }
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_with_and_without_trailing_separator() {
+        let text = "u\u{1}v\u{2}TAGS\u{1}a\u{2}";
+        assert_eq!(get(text, "TAGS"), Some("a"));
+        assert_eq!(get(text, "u"), Some("v"));
+        assert_eq!(get(text, "x"), None);
+        assert_eq!(get("", "x"), None);
+        assert_eq!(iter(text).count(), 2);
+    }
+
+    #[test]
+    fn skips_broken_segments_and_the_last_name_wins() {
+        let text = "a\u{1}\u{2}\u{1}b\u{2}c\u{2}k\u{1}1\u{2}k\u{1}2\u{2}v\u{1}x\u{1}y";
+        assert_eq!(get(text, "a"), None);
+        assert_eq!(get(text, "k"), Some("2"));
+        assert_eq!(get(text, "v"), Some("x\u{1}y"));
+        assert_eq!(iter(text).count(), 3);
+        assert_eq!(to_map(text).len(), 2);
+    }
+
+    #[test]
+    fn changes_keep_the_rest() {
+        let mut text = String::from("a\u{1}1\u{2}WAIT\u{1}true\u{2}b\u{1}2\u{2}");
+        remove(&mut text, WAIT);
+        assert_eq!(text, "a\u{1}1\u{2}b\u{1}2");
+        set(&mut text, "a", "3");
+        assert_eq!(text, "b\u{1}2\u{2}a\u{1}3");
+        remove(&mut text, "b");
+        remove(&mut text, "a");
+        assert_eq!(text, "");
+        set(&mut text, "x", "y");
+        assert_eq!(text, "x\u{1}y");
+        assert_eq!(from_pairs([("a", "1"), ("b", "2")]), "a\u{1}1\u{2}b\u{1}2");
+    }
+
+    #[test]
+    fn wait_is_true_unless_said_otherwise() {
+        assert!(waits("") && waits("WAIT\u{1}true") && !waits("WAIT\u{1}false"));
+        assert!(is_true("TRAN_MSG\u{1}True", TRAN_MSG) && !is_true("", TRAN_MSG));
+    }
+}
