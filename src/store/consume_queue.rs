@@ -94,8 +94,10 @@ pub struct Queue {
     max_physical: AtomicI64,
     /// Already in the table's list of queues to flush.
     pub(super) dirty: AtomicBool,
-    /// The topic was deleted: whoever still holds the queue appends nothing. Held while appending.
-    deleted: Mutex<bool>,
+    /// The topic was deleted: whoever still holds the queue appends nothing.
+    deleted: AtomicBool,
+    /// Held while appending or deleting.
+    writing: Mutex<()>,
 }
 
 impl Queue {
@@ -110,7 +112,8 @@ impl Queue {
             flushed: AtomicI64::new(0),
             max_physical: AtomicI64::new(0),
             dirty: AtomicBool::new(false),
-            deleted: Mutex::new(false),
+            deleted: AtomicBool::new(false),
+            writing: Mutex::new(()),
             files,
         }
     }
@@ -169,8 +172,8 @@ impl Queue {
         self.files.size() as i64
     }
 
-    fn deleted(&self) -> MutexGuard<'_, bool> {
-        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends the unit of the message at queue offset `offset`; false when the queue has it
@@ -183,8 +186,8 @@ impl Queue {
             log::warn!(target: "store", "{self}: impossible queue offset {offset}, {unit:?}");
             return Ok(false);
         };
-        let deleted = self.deleted();
-        if *deleted {
+        let _writing = self.writing();
+        if self.is_deleted() {
             return Ok(false);
         }
         let file = self.file_to_append(at)?;
@@ -324,13 +327,14 @@ impl Queue {
 
     /// Ends the queue: its files are deleted; those who still read keep what they hold.
     pub(super) fn destroy(&self) -> Result<()> {
-        *self.deleted() = true;
+        let _writing = self.writing();
+        self.deleted.store(true, Release);
         self.files.destroy()
     }
 
     /// Whether `destroy` was called.
     pub(super) fn is_deleted(&self) -> bool {
-        *self.deleted()
+        self.deleted.load(Acquire)
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod checkpoint;
 pub mod consume_queue;
+pub mod delay;
 pub mod durable;
+pub mod index;
 pub mod layout;
 pub mod mapped;
 pub mod queues;

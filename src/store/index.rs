@@ -1,0 +1,401 @@
+//! Index files: from a message key to the physical offsets of records that carry it.
+//!
+//! A file is a header of 40 bytes, `slots` × i32 and entries of 20 bytes, all big-endian. The
+//! hash of `topic#key` picks a slot, the slot names the newest entry, each entry the one before.
+//! Only dispatch writes. Queries run beside it: an entry never changes once `next` has passed it,
+//! and a slot names it only after that.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::*};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::mapped::MappedFile;
+use crate::base::Result;
+use crate::base::clock;
+use crate::base::error::IoContext;
+
+const HEADER_BYTES: usize = 40;
+const SLOT_BYTES: usize = 4;
+const ENTRY_BYTES: usize = 20;
+
+/// What an index entry is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed<'a> {
+    pub topic: &'a str,
+    /// Property UNIQ_KEY.
+    pub unique_key: Option<&'a str>,
+    /// Property KEYS: keys separated by spaces.
+    pub keys: Option<&'a str>,
+    pub physical_offset: i64,
+    pub store_timestamp: i64,
+}
+
+impl<'a> Keyed<'a> {
+    fn each(&self) -> impl Iterator<Item = &'a str> {
+        let keys = self.keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
+        self.unique_key.into_iter().filter(|key| !key.is_empty()).chain(keys)
+    }
+}
+
+/// What a query found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Physical offsets, ascending. Hash collisions are among them.
+    pub offsets: Vec<i64>,
+    /// Store time of the last message indexed at all; 0 without index files.
+    pub last_timestamp: i64,
+    /// Its physical offset.
+    pub last_physical: i64,
+}
+
+/// All index files, oldest first.
+pub struct Index {
+    dir: PathBuf,
+    slots: i32,
+    /// Entries of a file, the unused entry 0 included.
+    capacity: i32,
+    files: RwLock<Vec<Arc<IndexFile>>>,
+    /// Files that are full but not on disk yet.
+    full: Mutex<Vec<Arc<IndexFile>>>,
+}
+
+impl Index {
+    /// The files in `dir` that have the length for `slots` and `capacity`; others are left alone
+    /// and named in the log. An index is derived data and never stops a start.
+    pub fn load(dir: &Path, slots: i32, capacity: i32) -> Result<Index> {
+        let mut index = Index {
+            dir: dir.to_path_buf(),
+            slots: slots.max(1),
+            capacity: capacity.max(2),
+            files: RwLock::default(),
+            full: Mutex::default(),
+        };
+        let mut files = Vec::new();
+        for path in names(dir)? {
+            match IndexFile::open(&path, index.slots, index.capacity) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(e) => log::warn!(target: "store", "index file not used: {e}"),
+            }
+        }
+        index.files = RwLock::new(files);
+        Ok(index)
+    }
+
+    /// Adds the message's keys unless this part of the log is indexed already. On an error (no
+    /// file, disk full) some keys may be in: the call can be repeated.
+    pub fn put(&self, message: &Keyed<'_>) -> Result<()> {
+        let known = self.last().map_or(i64::MIN, |file| file.end_physical.load(Relaxed));
+        if message.physical_offset < known {
+            return Ok(());
+        }
+        message.each().try_for_each(|key| self.put_key(message, key_hash(message.topic, key)))
+    }
+
+    /// Adds the message's keys that no file has: for records met again in recovery.
+    pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
+        let files = self.files();
+        for key in message.each() {
+            let hash = key_hash(message.topic, key);
+            let mut entries = files.iter().flat_map(|file| file.chain(hash));
+            if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
+                self.put_key(message, hash)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_key(&self, message: &Keyed<'_>, hash: i32) -> Result<()> {
+        let file = match self.last().filter(|file| !file.is_full()) {
+            Some(file) => file,
+            None => self.roll()?,
+        };
+        file.put(hash, message.physical_offset, message.store_timestamp)
+    }
+
+    /// Adds a file that continues the last one, which goes to the list of files to flush.
+    fn roll(&self) -> Result<Arc<IndexFile>> {
+        let last = self.last();
+        std::fs::create_dir_all(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        // Names sort by age, even when the clock was set back.
+        let taken = last.as_ref().and_then(|file| file.file.path().file_name()?.to_str());
+        let after = taken
+            .and_then(|name| name.parse::<u64>().ok())
+            .map_or(0, |name| name.saturating_add(1));
+        let path = self.dir.join(format!("{:017}", file_name(clock::now_ms()).max(after)));
+        let file = IndexFile::create(&path, self.slots, self.capacity, last.as_deref())?;
+        let file = Arc::new(file);
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).extend(last);
+        self.files.write().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+        Ok(file)
+    }
+
+    /// Physical offsets of messages with this key stored from `begin` to `end` (ms), at most
+    /// `max`, the newest ones.
+    pub fn query(&self, topic: &str, key: &str, max: usize, begin: i64, end: i64) -> Hits {
+        let hash = key_hash(topic, key);
+        let files = self.files();
+        let mut hits = Hits::default();
+        if let Some(last) = files.last() {
+            hits.last_timestamp = last.end_timestamp.load(Relaxed);
+            hits.last_physical = last.end_physical.load(Relaxed);
+        }
+        for file in files.iter().rev() {
+            file.collect(hash, begin, end, max, &mut hits.offsets);
+            if hits.offsets.len() >= max || file.begin_timestamp.load(Relaxed) < begin {
+                break;
+            }
+        }
+        hits.offsets.sort_unstable();
+        hits
+    }
+
+    /// Writes full files to disk; the store time up to which the index is on disk then, when
+    /// that moved.
+    pub fn flush_full(&self) -> Result<Option<i64>> {
+        let full = std::mem::take(&mut *self.full.lock().unwrap_or_else(PoisonError::into_inner));
+        flush(full.iter())
+    }
+
+    /// Writes all files to disk, for the end: the store time up to which the index reaches.
+    pub fn flush(&self) -> Result<Option<i64>> {
+        flush(self.files().iter())
+    }
+
+    /// Deletes the oldest files, never the last, that only know records below `min_physical`.
+    pub fn delete_expired(&self, min_physical: i64) -> Result<()> {
+        loop {
+            let first = {
+                let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+                let first = files.first().filter(|_| files.len() > 1);
+                if !first.is_some_and(|f| f.end_physical.load(Relaxed) < min_physical) {
+                    return Ok(());
+                }
+                files.remove(0)
+            };
+            first.file.destroy()?;
+        }
+    }
+
+    fn files(&self) -> Vec<Arc<IndexFile>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn last(&self) -> Option<Arc<IndexFile>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+}
+
+fn flush<'a>(files: impl Iterator<Item = &'a Arc<IndexFile>>) -> Result<Option<i64>> {
+    let mut reached = None;
+    for file in files {
+        let end = file.end_timestamp.load(Acquire);
+        file.file
+            .flush(0, file.file.size())
+            .what(|| format!("flush {}", file.file.path().display()))?;
+        reached = Some(end);
+    }
+    Ok(reached)
+}
+
+/// One file. The header's fields are kept here and stored into the map with each put.
+struct IndexFile {
+    file: MappedFile,
+    slots: i32,
+    capacity: i32,
+    begin_timestamp: AtomicI64,
+    end_timestamp: AtomicI64,
+    begin_physical: AtomicI64,
+    end_physical: AtomicI64,
+    slots_used: AtomicI32,
+    /// Number of the entry to write next.
+    next: AtomicI32,
+}
+
+struct Entry {
+    hash: i32,
+    physical_offset: i64,
+    /// Seconds after the file's begin.
+    seconds: i32,
+    previous: i32,
+}
+
+impl IndexFile {
+    fn create(path: &Path, slots: i32, capacity: i32, last: Option<&IndexFile>) -> Result<Self> {
+        let file = MappedFile::create(path, 0, file_bytes(slots, capacity))?;
+        let end = |field: fn(&IndexFile) -> &AtomicI64| last.map_or(0, |l| field(l).load(Relaxed));
+        let (timestamp, physical) = (end(|f| &f.end_timestamp), end(|f| &f.end_physical));
+        Ok(IndexFile {
+            file,
+            slots,
+            capacity,
+            begin_timestamp: AtomicI64::new(timestamp),
+            end_timestamp: AtomicI64::new(timestamp),
+            begin_physical: AtomicI64::new(physical),
+            end_physical: AtomicI64::new(physical),
+            slots_used: AtomicI32::new(0),
+            next: AtomicI32::new(1),
+        })
+    }
+
+    fn open(path: &Path, slots: i32, capacity: i32) -> Result<IndexFile> {
+        let file = MappedFile::open(path, 0, file_bytes(slots, capacity))?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_at(0, &mut header);
+        Ok(IndexFile {
+            file,
+            slots,
+            capacity,
+            begin_timestamp: AtomicI64::new(long(&header, 0)),
+            end_timestamp: AtomicI64::new(long(&header, 8)),
+            begin_physical: AtomicI64::new(long(&header, 16)),
+            end_physical: AtomicI64::new(long(&header, 24)),
+            slots_used: AtomicI32::new(int(&header, 32)),
+            next: AtomicI32::new(int(&header, 36).max(1)),
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.next.load(Relaxed) >= self.capacity
+    }
+
+    fn slot_at(&self, hash: i32) -> usize {
+        HEADER_BYTES + (hash % self.slots) as usize * SLOT_BYTES
+    }
+
+    fn entry_at(&self, number: i32) -> usize {
+        HEADER_BYTES + self.slots as usize * SLOT_BYTES + number as usize * ENTRY_BYTES
+    }
+
+    /// The entry that a slot or an entry names, when it can be one.
+    fn valid(&self, number: i32) -> Option<i32> {
+        let next = self.next.load(Acquire).min(self.capacity);
+        Some(number).filter(|n| *n > 0 && *n < next)
+    }
+
+    fn put(&self, hash: i32, physical_offset: i64, store_timestamp: i64) -> Result<()> {
+        let what = || format!("write {}", self.file.path().display());
+        let number = self.next.load(Relaxed);
+        let slot = self.slot_at(hash);
+        let previous = self.valid(self.file.load_i32(slot)).unwrap_or(0);
+        let begin = self.begin_timestamp.load(Relaxed);
+        let seconds = if begin <= 0 { 0 } else { store_timestamp.saturating_sub(begin) / 1000 };
+        let mut entry = [0; ENTRY_BYTES];
+        entry[..4].copy_from_slice(&hash.to_be_bytes());
+        entry[4..12].copy_from_slice(&physical_offset.to_be_bytes());
+        let seconds = seconds.clamp(0, i64::from(i32::MAX)) as i32;
+        entry[12..16].copy_from_slice(&seconds.to_be_bytes());
+        entry[16..].copy_from_slice(&previous.to_be_bytes());
+        self.file.write_at(self.entry_at(number), &entry).what(what)?;
+        if number == 1 {
+            self.begin_physical.store(physical_offset, Relaxed);
+            self.begin_timestamp.store(store_timestamp, Relaxed);
+        }
+        if previous == 0 {
+            self.slots_used.fetch_add(1, Relaxed);
+        }
+        self.end_physical.store(physical_offset, Relaxed);
+        self.end_timestamp.store(store_timestamp, Relaxed);
+        self.next.store(number + 1, Release);
+        self.write_header().what(what)?;
+        self.file.store_i32(slot, number);
+        Ok(())
+    }
+
+    fn write_header(&self) -> std::io::Result<()> {
+        let mut header = [0; HEADER_BYTES];
+        let longs =
+            [&self.begin_timestamp, &self.end_timestamp, &self.begin_physical, &self.end_physical];
+        for (out, field) in header.chunks_exact_mut(8).zip(longs) {
+            out.copy_from_slice(&field.load(Relaxed).to_be_bytes());
+        }
+        header[32..36].copy_from_slice(&self.slots_used.load(Relaxed).to_be_bytes());
+        header[36..].copy_from_slice(&self.next.load(Relaxed).to_be_bytes());
+        self.file.write_at(0, &header)
+    }
+
+    /// Entries of the hash's slot, newest first. Numbers fall, so that a damaged chain ends.
+    fn chain(&self, hash: i32) -> impl Iterator<Item = Entry> + '_ {
+        let mut number = self.valid(self.file.load_i32(self.slot_at(hash)));
+        std::iter::from_fn(move || {
+            let current = number?;
+            let mut bytes = [0; ENTRY_BYTES];
+            self.file.read_at(self.entry_at(current), &mut bytes);
+            let entry = Entry {
+                hash: int(&bytes, 0),
+                physical_offset: long(&bytes, 4),
+                seconds: int(&bytes, 12),
+                previous: int(&bytes, 16),
+            };
+            number = self.valid(entry.previous).filter(|previous| *previous < current);
+            Some(entry)
+        })
+    }
+
+    /// Appends the offsets of matching entries; entry times are known to the second only.
+    fn collect(&self, hash: i32, begin: i64, end: i64, max: usize, offsets: &mut Vec<i64>) {
+        let first = self.begin_timestamp.load(Relaxed);
+        if first > end || self.end_timestamp.load(Relaxed) < begin {
+            return;
+        }
+        for entry in self.chain(hash) {
+            let time = first.saturating_add(i64::from(entry.seconds) * 1000);
+            if offsets.len() >= max || time.saturating_add(999) < begin {
+                break;
+            }
+            let physical = entry.physical_offset;
+            if entry.hash == hash && time <= end && !offsets.contains(&physical) {
+                offsets.push(physical);
+            }
+        }
+    }
+}
+
+/// The local time as a number of seventeen digits: `yyyyMMddHHmmssSSS`.
+fn file_name(ms: i64) -> u64 {
+    let t = clock::local_time(ms);
+    let parts = [t.month, t.day, t.hour, t.minute, t.second];
+    let seconds = parts.iter().fold(t.year as u64, |name, part| name * 100 + *part as u64);
+    seconds * 1000 + t.millisecond as u64
+}
+
+fn file_bytes(slots: i32, capacity: i32) -> usize {
+    HEADER_BYTES + slots as usize * SLOT_BYTES + capacity as usize * ENTRY_BYTES
+}
+
+/// Java's `abs(("topic#key").hashCode())`, where the abs of the smallest integer is 0.
+fn key_hash(topic: &str, key: &str) -> i32 {
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let units = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
+    units.fold(0, add).checked_abs().unwrap_or(0)
+}
+
+/// `bytes` must reach 8 bytes beyond `at`.
+fn long(bytes: &[u8], at: usize) -> i64 {
+    bytes[at..at + 8].try_into().map_or(0, i64::from_be_bytes)
+}
+
+/// `bytes` must reach 4 bytes beyond `at`.
+fn int(bytes: &[u8], at: usize) -> i32 {
+    bytes[at..at + 4].try_into().map_or(0, i32::from_be_bytes)
+}
+
+/// Paths of the files in `dir`, sorted by name; none when it does not exist.
+fn names(dir: &Path) -> Result<Vec<PathBuf>> {
+    let what = || format!("read directory {}", dir.display());
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.what(what)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.what(what)?;
+        if entry.file_type().what(what)?.is_file() {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+
+fn open(dir: &tempfile::TempDir, slots: i32, capacity: i32) -> Index {
+    Index::load(dir.path(), slots, capacity).unwrap()
+}
+
+fn keyed<'a>(keys: &'a str, physical_offset: i64, store_timestamp: i64) -> Keyed<'a> {
+    Keyed { topic: "T", unique_key: None, keys: Some(keys), physical_offset, store_timestamp }
+}
+
+fn find(index: &Index, key: &str) -> Vec<i64> {
+    index.query("T", key, 64, 0, i64::MAX).offsets
+}
+
+fn only_file(dir: &tempfile::TempDir) -> PathBuf {
+    names(dir.path()).unwrap().remove(0)
+}
+
+#[test]
+fn hashes_are_javas() {
+    assert_eq!(key_hash("TopicA", "k1"), 1_903_240_649);
+    assert_eq!(key_hash("TopicA", "k2"), 1_903_240_648);
+    assert_eq!(key_hash("TopicA", "kbatch0"), 296_651_248);
+    let unique = "FD00000000000000000000000000000276855FFD2B2766BB50F30000";
+    assert_eq!(key_hash("TopicA", unique), 465_619_577);
+}
+
+#[test]
+fn bytes_are_javas() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 1000, 4000);
+    let first = Keyed {
+        topic: "TopicA",
+        unique_key: Some("FD00000000000000000000000000000276855FFD2B2766BB50F30000"),
+        keys: Some("k1 k2"),
+        physical_offset: 0,
+        store_timestamp: 0x1a1_fb23_3917,
+    };
+    index.put(&first).unwrap();
+    let bytes = std::fs::read(only_file(&dir)).unwrap();
+    assert_eq!(bytes.len(), 84_040);
+    let begin = 0x1a1_fb23_3917i64.to_be_bytes();
+    assert_eq!([&bytes[..8], &bytes[8..16]], [&begin, &begin]);
+    assert_eq!(bytes[16..32], [0; 16]);
+    assert_eq!(bytes[32..40], [0, 0, 0, 3, 0, 0, 0, 4]);
+    let entry = |n: usize| &bytes[4040 + 20 * n..4060 + 20 * n];
+    assert_eq!(entry(0), [0; 20]);
+    assert_eq!(entry(1)[..4], [0x1b, 0xc0, 0xca, 0x79]);
+    assert_eq!(entry(2)[..4], [0x71, 0x71, 0x25, 0xc9]);
+    assert_eq!(entry(1)[4..], [0; 16]);
+    let slot = 40 + 4 * (0x1bc0_ca79 % 1000);
+    assert_eq!(bytes[slot..slot + 4], [0, 0, 0, 1]);
+    // Three seconds later in an occupied slot.
+    let store_timestamp = first.store_timestamp + 3999;
+    let later = Keyed { unique_key: None, keys: Some("k1"), physical_offset: 2670, ..first };
+    index.put(&Keyed { store_timestamp, ..later }).unwrap();
+    let mut entry = [0; 20];
+    entry[..4].copy_from_slice(&[0x71, 0x71, 0x25, 0xc9]);
+    entry[10..12].copy_from_slice(&2670u16.to_be_bytes());
+    entry[15] = 3;
+    entry[19] = 2;
+    assert_eq!(std::fs::read(only_file(&dir)).unwrap()[4120..4140], entry);
+}
+
+#[test]
+fn collisions_share_a_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 1, 100);
+    for n in 0..30 {
+        index.put(&keyed(&format!("k{}", n % 3), n, 1000 + n)).unwrap();
+    }
+    assert_eq!(find(&index, "k1"), (0..10).map(|n| n * 3 + 1).collect::<Vec<_>>());
+    assert_eq!(index.query("T", "k1", 4, 0, i64::MAX).offsets, [19, 22, 25, 28]);
+    assert!(find(&index, "k9").is_empty());
+    assert!(index.query("U", "k1", 64, 0, i64::MAX).offsets.is_empty());
+    // "Aa" and "BB" have one hash: both are found, the reader of the records tells them apart.
+    index.put(&keyed("Aa", 50, 2000)).unwrap();
+    index.put(&keyed("BB", 51, 2000)).unwrap();
+    assert_eq!(find(&index, "Aa"), [50, 51]);
+}
+
+#[test]
+fn keys_are_split_at_spaces() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 10, 100);
+    index.put(&keyed("  a  b ", 7, 1)).unwrap();
+    index.put(&Keyed { keys: None, unique_key: Some("u v"), ..keyed("", 8, 1) }).unwrap();
+    index.put(&keyed("", 9, 1)).unwrap();
+    assert_eq!((find(&index, "a"), find(&index, "b")), (vec![7], vec![7]));
+    assert_eq!((find(&index, "u v"), find(&index, "")), (vec![8], vec![]));
+    index.put(&keyed("a a", 10, 1)).unwrap();
+    assert_eq!(find(&index, "a"), [7, 10]);
+}
+
+#[test]
+fn times_bound_a_query() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 10, 100);
+    for n in 0..10 {
+        index.put(&keyed("k", n, 5_000 + n * 1000)).unwrap();
+    }
+    let query = |begin, end| index.query("T", "k", 64, begin, end).offsets;
+    assert_eq!(query(7_000, 9_000), [2, 3, 4]);
+    // Entries know their second only.
+    assert_eq!(query(7_500, 7_600), [2]);
+    assert_eq!(query(0, 4_999), [0i64; 0]);
+    assert_eq!(query(14_001, i64::MAX), [0i64; 0]);
+    assert_eq!(query(i64::MIN, i64::MAX).len(), 10);
+}
+
+#[test]
+fn a_full_file_is_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 5);
+    assert_eq!(index.flush_full().unwrap(), None);
+    for n in 0..10 {
+        index.put(&keyed("k", n, 1_000 * (n + 1))).unwrap();
+    }
+    assert_eq!(names(dir.path()).unwrap().len(), 3);
+    assert_eq!(find(&index, "k"), (0..10).collect::<Vec<_>>());
+    assert_eq!(index.query("T", "k", 3, 0, i64::MAX).offsets, [7, 8, 9]);
+    assert_eq!(index.query("T", "k", 64, 0, 3_000).offsets, [0, 1, 2]);
+    assert_eq!(index.flush_full().unwrap(), Some(8_000));
+    assert_eq!(index.flush_full().unwrap(), None);
+    assert_eq!(index.flush().unwrap(), Some(10_000));
+    let again = open(&dir, 4, 5);
+    assert_eq!(find(&again, "k"), (0..10).collect::<Vec<_>>());
+    let hits = again.query("T", "none", 64, 0, i64::MAX);
+    assert_eq!((hits.last_timestamp, hits.last_physical), (10_000, 9));
+    again.delete_expired(4).unwrap();
+    assert_eq!(find(&again, "k"), (4..10).collect::<Vec<_>>());
+    again.delete_expired(i64::MAX).unwrap();
+    assert_eq!(find(&again, "k"), [8, 9]);
+}
+
+#[test]
+fn records_met_again_are_not_added_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 100);
+    for n in 0..5 {
+        index.put(&keyed("k", n, n)).unwrap();
+    }
+    index.put(&keyed("late", 3, 3)).unwrap();
+    assert!(find(&index, "late").is_empty(), "below what is indexed");
+    for n in 0..8 {
+        index.put_missing(&keyed("k late", n, n)).unwrap();
+    }
+    assert_eq!(find(&index, "k"), (0..8).collect::<Vec<_>>());
+    assert_eq!(find(&index, "late"), (0..8).collect::<Vec<_>>());
+    assert_eq!(index.last().unwrap().next.load(Relaxed), 1 + 8 + 8);
+}
+
+#[test]
+fn damage_costs_entries_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 10);
+    for n in 0..20 {
+        index.put(&keyed("a b", n, n)).unwrap();
+    }
+    std::fs::write(dir.path().join("20200101000000000"), b"short").unwrap();
+    let path = only_file(&dir);
+    let good = std::fs::read(&path).unwrap();
+    let mut seed = 1u32;
+    for _ in 0..300 {
+        let mut bytes = good.clone();
+        for _ in 0..8 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let at = (seed >> 8) as usize % bytes.len();
+            bytes[at] = seed as u8;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let index = open(&dir, 4, 10);
+        find(&index, "a");
+        index.query("T", "b", 64, -1, 7);
+        index.put(&keyed("c", i64::MAX, i64::MAX)).unwrap();
+        index.put_missing(&keyed("a", 3, i64::MIN)).unwrap();
+    }
+}
+
+#[test]
+fn queries_run_beside_dispatch() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 2, 300);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while seen < 1000 {
+                    let found = index.query("T", "k", usize::MAX, 0, i64::MAX).offsets;
+                    assert!(found.iter().copied().eq(0..found.len() as i64), "{found:?}");
+                    assert!(found.len() >= seen);
+                    seen = found.len();
+                }
+            });
+        }
+        for n in 0..1000 {
+            index.put(&keyed("k other", n, n)).unwrap();
+        }
+    });
+}
