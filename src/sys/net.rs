@@ -75,6 +75,7 @@ fn set_option(socket: RawFd, level: i32, option: i32, value: i32) -> io::Result<
 pub struct Interface {
     pub name: String,
     pub address: IpAddr,
+    pub point_to_point: bool,
 }
 
 /// The addresses of this machine, in the kernel's order.
@@ -94,7 +95,9 @@ pub fn interfaces() -> io::Result<Vec<Interface>> {
         if let Some(address) = address_of(node.ifa_addr) {
             // SAFETY: every node has a name that ends with a zero.
             let name = unsafe { CStr::from_ptr(node.ifa_name) };
-            found.push(Interface { name: name.to_string_lossy().into_owned(), address });
+            let name = name.to_string_lossy().into_owned();
+            let point_to_point = node.ifa_flags & libc::IFF_POINTOPOINT as u32 != 0;
+            found.push(Interface { name, address, point_to_point });
         }
     }
     // SAFETY: the list that getifaddrs made; nothing borrowed from it is left.
