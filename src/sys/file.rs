@@ -17,16 +17,19 @@ pub fn reserve(file: &File, from: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the exclusive lock on a whole file that Java's `FileChannel.tryLock` takes (fcntl), so that
-/// the two programs see each other's. `Ok(false)`: another process has it. It ends with the process,
-/// or when any descriptor of the file is closed.
+/// Takes the exclusive lock on the first byte of a file, as Java's `FileLock` of a RocketMQ store does,
+/// so that the two programs see each other's. `Ok(false)`: someone else has it, in this process or
+/// another. It ends with the last descriptor of this `File`.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     // SAFETY: `flock` is plain data for which zeros are valid.
     let mut want: libc::flock = unsafe { std::mem::zeroed() };
     want.l_type = libc::F_WRLCK as libc::c_short;
     want.l_whence = libc::SEEK_SET as libc::c_short;
-    // SAFETY: F_SETLK reads the struct, which lives through the call.
-    match cvt(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &want) }) {
+    want.l_len = 1;
+    // The lock of an open file, not of the process: two brokers in one process exclude each other too,
+    // and closing another descriptor of the file does not give it up.
+    // SAFETY: F_OFD_SETLK reads the struct, which lives through the call.
+    match cvt(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &want) }) {
         Ok(_) => Ok(true),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(e) => Err(e),
@@ -37,17 +40,21 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
     pub total: u64,
+    /// Free for root.
+    pub free: u64,
     /// Free for this process (blocks kept for root are not).
     pub available: u64,
 }
 
 impl Space {
-    /// The part in use as Java computes it from total and usable space: 0.0 to 1.0.
-    pub fn used_ratio(&self) -> f64 {
-        if self.total == 0 {
-            return 0.0;
+    /// The part in use, 0 to 100, of what this process may use: rounded up, as `df` and Java's broker
+    /// show it.
+    pub fn used_percent(&self) -> i32 {
+        let used = self.total.saturating_sub(self.free);
+        match u128::from(used) + u128::from(self.available) {
+            0 => 0,
+            all => (u128::from(used) * 100).div_ceil(all) as i32,
         }
-        self.total.saturating_sub(self.available) as f64 / self.total as f64
     }
 }
 
@@ -61,7 +68,12 @@ pub fn space(path: &Path) -> io::Result<Space> {
         stat
     };
     let block = stat.f_frsize as u64;
-    Ok(Space { total: stat.f_blocks as u64 * block, available: stat.f_bavail as u64 * block })
+    let bytes = |blocks: u64| blocks * block;
+    Ok(Space {
+        total: bytes(stat.f_blocks as u64),
+        free: bytes(stat.f_bfree as u64),
+        available: bytes(stat.f_bavail as u64),
+    })
 }
 
 #[cfg(test)]
@@ -73,9 +85,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let space = super::space(dir.path()).unwrap();
         assert!(space.total >= space.available && space.total > 0, "{space:?}");
-        assert!((0.0..=1.0).contains(&space.used_ratio()));
+        assert!((0..=100).contains(&space.used_percent()));
         assert!(super::space(&dir.path().join("no")).is_err());
         assert!(super::space(Path::new("a\0b")).is_err());
+    }
+
+    #[test]
+    fn used_is_rounded_up_without_what_is_kept_for_root() {
+        let used = |total, free, available| Space { total, free, available }.used_percent();
+        assert_eq!(used(100, 60, 55), 43);
+        assert_eq!((used(100, 100, 95), used(100, 0, 0), used(0, 0, 0)), (0, 100, 0));
+    }
+
+    #[test]
+    fn one_lock_holder_for_each_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = File::create(&path).unwrap();
+        assert!(try_lock(&first).unwrap());
+        let second = File::options().write(true).open(&path).unwrap();
+        assert!(!try_lock(&second).unwrap());
+        drop(first);
+        assert!(try_lock(&second).unwrap());
     }
 
     #[test]
