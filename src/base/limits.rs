@@ -17,4 +17,7 @@ pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 /// The commit log is kept prefaulted and locked in memory for this much ahead of its writer.
 pub const WARM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
+/// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
+pub const STALE_GAP_BYTES: usize = 1024 * 1024;
+
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

@@ -8,11 +8,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering, compiler_fence};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -20,9 +19,12 @@ use crate::base::error::IoContext;
 use crate::base::limits::RESERVE_STEP_BYTES;
 use crate::base::slice::{Region, Slice};
 use crate::base::{Error, Result};
+use crate::sys;
 
 /// Size of a page of the mapping; files are locked, prefaulted and flushed by whole pages.
 pub const PAGE_BYTES: usize = 4096;
+/// Bytes at the front of what is appended that are stored last.
+const HEAD_BYTES: usize = 8;
 
 /// A file of fixed length, mapped whole.
 #[derive(Debug)]
@@ -129,6 +131,9 @@ impl MappedFile {
 
     /// Copies `bytes` behind the last published one and publishes them. `Ok(false)`: they do not fit,
     /// nothing is written. An error: the disk has no room. Only one thread may append at a time.
+    ///
+    /// The first 8 bytes, of a record its length and magic, are stored after all others: a process
+    /// killed in the middle leaves nothing that looks like the record.
     pub fn append(&self, bytes: &[u8]) -> io::Result<bool> {
         assert!(!self.appending.swap(true, Ordering::Acquire), "two appenders of one file");
         let at = self.wrote.load(Ordering::Relaxed);
@@ -136,7 +141,10 @@ impl MappedFile {
             Ok(false)
         } else {
             self.reserve(at + bytes.len()).map(|()| {
-                self.copy_in(at, bytes);
+                let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES));
+                self.copy_in(at + head.len(), rest);
+                compiler_fence(Ordering::SeqCst);
+                self.copy_in(at, head);
                 self.wrote.store(at + bytes.len(), Ordering::Release);
                 true
             })
@@ -239,15 +247,10 @@ impl MappedFile {
 
     fn reserve_exact(&self, from: usize, until: usize) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(&self.path)?;
-        // SAFETY: plain system call on an open descriptor.
-        let done =
-            unsafe { libc::fallocate(file.as_raw_fd(), 0, from as i64, (until - from) as i64) };
-        if done != 0 {
-            let error = io::Error::last_os_error();
+        match sys::file::reserve(&file, from as u64, (until - from) as u64) {
             // A file system without fallocate cannot promise blocks; it is used as it is.
-            if error.raw_os_error() != Some(libc::EOPNOTSUPP) {
-                return Err(error);
-            }
+            Err(e) if e.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(e),
+            _ => {}
         }
         self.reserved.fetch_max(until, Ordering::Relaxed);
         Ok(())

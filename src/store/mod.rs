@@ -1,15 +1,285 @@
-//! The message store: RocketMQ's files, written and read in place.
+//! The message store: RocketMQ's files, written and read in place. Knows nothing of connections.
+//!
+//! A put encodes its record and appends it to the commit log (`put`, `commit_log`); dispatch reads the
+//! log and feeds consume queues and index; reads go by a consume queue into the log. The log is the
+//! truth, everything else can be made from it again (`recover`).
 
+pub mod allocate;
 pub mod checkpoint;
+pub mod commit_log;
 pub mod consume_queue;
 pub mod delay;
+pub mod disk;
 pub mod durable;
+pub mod flush;
 pub mod index;
 pub mod layout;
+mod lock;
 pub mod mapped;
+mod put;
 pub mod queues;
+pub mod recover;
 pub mod running;
 pub mod segments;
+pub mod stats;
 pub mod status;
 
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::base::error::IoContext;
+use crate::base::thread::{self, Handle, Stop};
+use crate::base::{Error, Result};
+use crate::config::{BrokerConfig, FlushDiskType, Live, StoreConfig};
+
+use allocate::Allocate;
+use checkpoint::Checkpoint;
+use commit_log::CommitLog;
+use disk::Disk;
+use durable::Durable;
+use flush::Flush;
+use lock::StoreLock;
+use queues::QueueTable;
+use running::{Refusal, RunningFlags};
+use segments::Segments;
+use stats::Stats;
+
+pub use durable::{Done, GroupHook, WaitFor};
+pub use put::Put;
 pub use status::{GetStatus, PutStatus};
+
+/// How often rates are sampled.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
+/// The disks are looked at with every tenth sample.
+const SAMPLES_PER_DISK_CHECK: u32 = 10;
+/// How late a waiter learns that its deadline has passed, at most.
+const EXPIRE_PERIOD: Duration = Duration::from_millis(250);
+
+/// The store of one broker.
+pub struct Store {
+    config: Arc<Live<BrokerConfig>>,
+    root: PathBuf,
+    log: Arc<CommitLog>,
+    allocate: Arc<Allocate>,
+    durable: Arc<Durable>,
+    checkpoint: Arc<Checkpoint>,
+    queues: Arc<QueueTable>,
+    flags: Arc<RunningFlags>,
+    disk: Arc<Disk>,
+    stats: Arc<Stats>,
+    /// No puts any more.
+    stopping: AtomicBool,
+    /// Of the threads that work by time.
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<Handle>>,
+    lock: Mutex<Option<StoreLock>>,
+}
+
+impl Store {
+    /// Opens the store, or makes a new one: takes its lock, finds the end of the log, brings the
+    /// consume queues up to it. Refuses a store that another broker has open, and files of another
+    /// layout, naming them.
+    pub fn open(config: Arc<Live<BrokerConfig>>) -> Result<Arc<Store>> {
+        let now = config.get();
+        let root = now.store.root();
+        fs::create_dir_all(&root).what(|| format!("create {}", root.display()))?;
+        let lock = StoreLock::take(&root)?;
+        let clean = !layout::abort_file(&root).exists();
+        let checkpoint = Arc::new(Checkpoint::open(&layout::checkpoint_file(&root))?);
+        let log_dir = commit_log_dir(&now.store)?;
+        let segments = Arc::new(Segments::load(&log_dir, file_bytes(&now.store)?)?);
+        let queue_dir = layout::consume_queue_dir(&root);
+        let queue_bytes = now.store.mapped_file_size_consume_queue.max(1) as usize;
+        let queues = Arc::new(QueueTable::load(&queue_dir, queue_bytes)?);
+        let found = recover_all(&now.store, &segments, &queues, &checkpoint, clean)?;
+        let durable = Durable::default();
+        durable.set_flushed(if clean { found.end } else { found.from });
+        let allocate = Allocate::new(segments.clone());
+        let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
+        let store = Store {
+            log: Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp)),
+            allocate,
+            durable: Arc::new(durable),
+            checkpoint,
+            queues,
+            flags: Arc::default(),
+            disk,
+            stats: Arc::default(),
+            stopping: AtomicBool::new(false),
+            stop: Stop::new(),
+            threads: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+            root,
+            config,
+        };
+        Ok(Arc::new(store))
+    }
+
+    /// Starts the threads. From here on a crash is noticed by the next start.
+    pub fn start(&self) -> Result<()> {
+        let abort = layout::abort_file(&self.root);
+        fs::write(&abort, "").what(|| format!("create {}", abort.display()))?;
+        let flush = Flush {
+            log: self.log.clone(),
+            durable: self.durable.clone(),
+            checkpoint: self.checkpoint.clone(),
+            flags: self.flags.clone(),
+            config: self.config.clone(),
+        };
+        let (queues, checkpoint) = (self.queues.clone(), self.checkpoint.clone());
+        let mut threads = self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        threads.push(self.allocate.start()?);
+        threads.push(flush.start()?);
+        threads.push(flush::start_queues(
+            queues,
+            checkpoint,
+            self.config.clone(),
+            self.stop.clone(),
+        )?);
+        threads.push(self.start_watch()?);
+        Ok(())
+    }
+
+    /// The thread that samples rates, looks at the disks and ends waits that took too long.
+    fn start_watch(&self) -> Result<Handle> {
+        let (stats, disk, flags) = (self.stats.clone(), self.disk.clone(), self.flags.clone());
+        let durable = self.durable.clone();
+        let sync = self.config.get().store.flush_disk_type == FlushDiskType::SyncFlush;
+        let period = if sync { EXPIRE_PERIOD } else { SAMPLE_PERIOD };
+        let mut next_sample = Instant::now();
+        let mut samples = 0u32;
+        thread::every("store-watch", self.stop.clone(), Duration::ZERO, period, move || {
+            let now = Instant::now();
+            durable.expire(now);
+            if now >= next_sample {
+                next_sample += SAMPLE_PERIOD;
+                stats.sample();
+                if samples.is_multiple_of(SAMPLES_PER_DISK_CHECK) {
+                    disk.check(&flags);
+                }
+                samples = samples.wrapping_add(1);
+            }
+        })
+    }
+
+    /// Refuses puts from now on, writes everything to the disk, and gives the lock back. The abort file
+    /// goes only when all of that succeeded. Does nothing the second time.
+    pub fn stop(&self) {
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.stop.set();
+        self.allocate.stop();
+        self.durable.stop();
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads));
+        for thread in threads.unwrap_or_default() {
+            thread.join();
+        }
+        match self.close() {
+            Ok(()) => log::info!(target: "store", "stopped in order"),
+            Err(e) => log::error!(target: "store", "{e}; the next start checks the store"),
+        }
+        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    }
+
+    /// Flushes what the threads left, and says that the store is whole by removing the abort file.
+    fn close(&self) -> Result<()> {
+        self.queues.flush(0)?;
+        self.checkpoint.flush()?;
+        if self.flags.has(Refusal::NotWriteable) || self.durable.flushed() < self.log.max_offset() {
+            return Err(Error::Corrupt("the commit log is not all on disk".to_owned()));
+        }
+        let abort = layout::abort_file(&self.root);
+        match fs::remove_file(&abort) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).what(|| format!("remove {}", abort.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Offset in the log of its oldest byte; -1 when there is no log.
+    pub fn min_physical_offset(&self) -> i64 {
+        self.log.segments().min_offset().unwrap_or(-1)
+    }
+
+    /// Offset in the log just past its newest record.
+    pub fn max_physical_offset(&self) -> i64 {
+        self.log.max_offset()
+    }
+
+    /// The log is on disk up to here.
+    pub fn flushed_offset(&self) -> i64 {
+        self.durable.flushed()
+    }
+
+    /// Used shares, 0 to 1, of the disks of commit log, consume queues and index; -1 = unknown.
+    pub fn disk_ratios(&self) -> [f64; 3] {
+        self.disk.ratios()
+    }
+
+    /// Why puts may be refused.
+    pub fn flags(&self) -> &RunningFlags {
+        &self.flags
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A store that was never started has changed nothing that needs a stop in order.
+        self.allocate.stop();
+        self.durable.stop();
+        self.stop.set();
+    }
+}
+
+/// Finds the end of log and queues, and makes them agree.
+fn recover_all(
+    config: &StoreConfig,
+    segments: &Segments,
+    queues: &QueueTable,
+    checkpoint: &Checkpoint,
+    clean: bool,
+) -> Result<recover::Recovered> {
+    let index_too = config.message_index_enable && config.message_index_safe;
+    let trusted = recover::trusted_ms(checkpoint, index_too);
+    let found = recover::recover(segments, trusted, clean, config.check_crc_on_recover)?;
+    queues.recover()?;
+    if segments.is_empty() {
+        queues.destroy_all()?;
+    } else {
+        queues.truncate(found.end)?;
+    }
+    Ok(found)
+}
+
+fn commit_log_dir(config: &StoreConfig) -> Result<PathBuf> {
+    match config.store_path_commit_log.as_deref() {
+        Some(paths) if paths.contains(',') => Err(Error::Config(format!(
+            "storePathCommitLog = {paths}: several directories are not supported yet"
+        ))),
+        _ => Ok(config.commit_log_dir()),
+    }
+}
+
+fn file_bytes(config: &StoreConfig) -> Result<usize> {
+    let bytes = config.mapped_file_size_commit_log;
+    if bytes < mapped::PAGE_BYTES as i32 {
+        return Err(Error::Config(format!(
+            "mappedFileSizeCommitLog = {bytes}: at least {} bytes",
+            mapped::PAGE_BYTES
+        )));
+    }
+    Ok(bytes as usize)
+}
+
+#[cfg(test)]
+mod tests;

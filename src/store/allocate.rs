@@ -1,0 +1,261 @@
+//! The allocate thread: makes the next commit-log file before it is needed and keeps the pages just
+//! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::mapped::{MappedFile, PAGE_BYTES};
+use super::segments::Segments;
+use super::status::PutStatus;
+use crate::base::error::IoContext;
+use crate::base::limits::WARM_WINDOW_BYTES;
+use crate::base::thread::{self, Handle};
+use crate::base::{Error, Result};
+
+/// Pause before a file that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Pages are prefaulted in steps of this much, so that the writer finds the nearest first.
+const WARM_STEP_BYTES: i64 = 1024 * 1024;
+
+/// The next file, and how far the log is warm.
+pub struct Allocate {
+    segments: Arc<Segments>,
+    state: Mutex<State>,
+    /// The thread waits here for something to do.
+    work: Condvar,
+    /// Appends wait here for a file.
+    ready: Condvar,
+    /// The thread has been asked to look and has not begun to.
+    asked: AtomicBool,
+    /// Offset in the log up to which pages are in memory.
+    warm: AtomicI64,
+}
+
+#[derive(Default)]
+struct State {
+    next: Option<Arc<MappedFile>>,
+    /// What to answer to who needs the next file, while it cannot be made.
+    failed: Option<PutStatus>,
+    stop: bool,
+}
+
+impl Allocate {
+    /// For the log that goes on where `segments` end.
+    pub fn new(segments: Arc<Segments>) -> Arc<Allocate> {
+        let warm = AtomicI64::new(segments.max_offset());
+        Arc::new(Allocate {
+            segments,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            ready: Condvar::new(),
+            asked: AtomicBool::new(false),
+            warm,
+        })
+    }
+
+    /// Starts the thread, which at once makes the next file.
+    pub fn start(self: &Arc<Self>) -> Result<Handle> {
+        let allocate = self.clone();
+        thread::spawn("allocate", move || allocate.run())
+    }
+
+    /// Ends the thread and removes the file that no one used.
+    pub fn stop(&self) {
+        self.state().stop = true;
+        self.work.notify_all();
+        self.ready.notify_all();
+    }
+
+    /// The file that begins at `start`, if it is ready. Called under the put lock: only a lock that no
+    /// one holds for long.
+    pub fn take(&self, start: i64) -> Option<Arc<MappedFile>> {
+        let mut state = self.state();
+        if state.next.as_ref()?.start() == start { state.next.take() } else { None }
+    }
+
+    /// Waits until the file that begins at `start` may be ready, or says why there is none.
+    pub fn wait_for(&self, start: i64, until: Instant) -> std::result::Result<(), PutStatus> {
+        let mut state = self.state();
+        loop {
+            let taken = self.segments.last().is_some_and(|last| last.start() >= start);
+            if taken || state.next.is_some() {
+                return Ok(());
+            }
+            if state.stop {
+                return Err(PutStatus::ServiceNotAvailable);
+            }
+            if let Some(status) = state.failed {
+                return Err(status);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(PutStatus::CreateMapedFileFailed);
+            }
+            state = self.ready.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0;
+        }
+    }
+
+    /// Told after each append, outside the put lock: where the log ends now, and whether the next file
+    /// was taken.
+    pub fn appended(&self, end: i64, took: bool) {
+        let near = end + WARM_WINDOW_BYTES as i64 / 2 > self.warm.load(Ordering::Relaxed);
+        if (took || near) && !self.asked.swap(true, Ordering::AcqRel) {
+            drop(self.state());
+            self.work.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        let mut locked = Locked::default();
+        loop {
+            let asked = self.asked.swap(false, Ordering::AcqRel);
+            self.make_next();
+            if asked {
+                self.warm(&mut locked);
+            }
+            let mut state = self.state();
+            while !state.stop && !self.asked.load(Ordering::Acquire) {
+                if state.failed.is_none() {
+                    state = self.work.wait(state).unwrap_or_else(|p| p.into_inner());
+                } else {
+                    state =
+                        self.work.wait_timeout(state, RETRY).unwrap_or_else(|p| p.into_inner()).0;
+                    break;
+                }
+            }
+            if state.stop {
+                if let Some(unused) = state.next.take()
+                    && let Err(e) = unused.destroy()
+                {
+                    log::warn!(target: "store", "{e}");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Makes the next file unless it is there.
+    fn make_next(&self) {
+        if self.state().next.is_some() {
+            return;
+        }
+        let start = self.segments.last().map_or(0, |last| last.end());
+        let made = self.create(start);
+        let mut state = self.state();
+        match made {
+            Ok(file) => {
+                if state.failed.take().is_some() {
+                    log::info!(target: "store", "next file {} could be made", file.path().display());
+                }
+                state.next = Some(Arc::new(file));
+            }
+            Err(e) => {
+                let status = status_of(&e);
+                if state.failed.replace(status) != Some(status) {
+                    log::error!(target: "store", "next commit-log file: {e}");
+                }
+            }
+        }
+        self.ready.notify_all();
+    }
+
+    /// A file with all its disk blocks, durable in its directory.
+    fn create(&self, start: i64) -> Result<MappedFile> {
+        let dir = self.segments.dir();
+        std::fs::create_dir_all(dir).what(|| format!("create {}", dir.display()))?;
+        let path = self.segments.path(start);
+        let file = MappedFile::create(&path, start, self.segments.size())?;
+        let ready = file.reserve_all().and_then(|()| File::open(dir)?.sync_all());
+        if let Err(e) = ready {
+            file.destroy()?;
+            return Err(e).what(|| format!("reserve {}", path.display()));
+        }
+        Ok(file)
+    }
+
+    /// Prefaults and locks the window ahead of the writer, unlocks what is behind it.
+    fn warm(&self, locked: &mut Locked) {
+        let writer = self.segments.max_offset();
+        let goal = writer + WARM_WINDOW_BYTES as i64;
+        let mut at = self.warm.load(Ordering::Relaxed).max(writer);
+        while at < goal && !self.state().stop {
+            let Some(file) = self.segments.find(at).or_else(|| self.state().next.clone()) else {
+                break;
+            };
+            let from = (at - file.start()).max(0) as usize;
+            if from >= file.size() {
+                break;
+            }
+            let to = (from + WARM_STEP_BYTES as usize).min(file.size());
+            if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to)) {
+                log::info!(target: "store", "cannot prefault {}: {e}", file.path().display());
+                break;
+            }
+            locked.add(&file, from..to);
+            at = file.start() + to as i64;
+            self.warm.store(at, Ordering::Relaxed);
+        }
+        // Also when not all could be warmed: or each append would ask again.
+        self.warm.fetch_max(goal, Ordering::Relaxed);
+        locked.release_before(writer);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn status_of(error: &Error) -> PutStatus {
+    match error {
+        Error::Io { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            PutStatus::ServiceNotAvailable
+        }
+        _ => PutStatus::CreateMapedFileFailed,
+    }
+}
+
+/// The parts of the log that are locked in memory.
+#[derive(Default)]
+struct Locked {
+    parts: std::collections::VecDeque<(Arc<MappedFile>, Range<usize>)>,
+    refused: bool,
+}
+
+impl Locked {
+    fn add(&mut self, file: &Arc<MappedFile>, part: Range<usize>) {
+        if self.refused {
+            return;
+        }
+        match file.lock(part.clone()) {
+            Ok(()) => self.parts.push_back((file.clone(), part)),
+            Err(e) => {
+                self.refused = true;
+                log::info!(target: "store", "commit log is not locked in memory: {e}; \
+                    raise the memlock limit (ulimit -l) to {} KiB or more",
+                    2 * WARM_WINDOW_BYTES / 1024);
+            }
+        }
+    }
+
+    fn release_before(&mut self, writer: i64) {
+        while let Some((file, part)) = self.parts.front() {
+            let end = file.start() + part.end as i64;
+            if end + PAGE_BYTES as i64 > writer {
+                break;
+            }
+            if let Err(e) = file.unlock(part.clone()) {
+                log::debug!(target: "store", "munlock {}: {e}", file.path().display());
+            }
+            self.parts.pop_front();
+        }
+    }
+}

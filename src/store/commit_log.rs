@@ -1,0 +1,247 @@
+//! The commit log: all messages of the broker in the order of their arrival.
+//!
+//! Records come encoded; under the put lock they only get their offsets and their store time and are
+//! copied into the map. Nothing allocates or enters the kernel under the lock, except at the roll to
+//! the next file, which the allocate thread has made ready.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::allocate::Allocate;
+use super::mapped::MappedFile;
+use super::segments::Segments;
+use super::status::PutStatus;
+use crate::base::clock;
+use crate::message::record::{self, BLANK_BYTES};
+
+/// Longest wait for a next file that is not ready.
+const NEXT_FILE_WAIT: Duration = Duration::from_secs(5);
+
+/// Where records went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record in the log.
+    pub physical_offset: i64,
+    /// Offset of the first record in its queue.
+    pub queue_offset: i64,
+    /// Bytes of all records together.
+    pub size: i32,
+    /// How many records.
+    pub count: i64,
+    /// The time written into each record, in ms.
+    pub store_timestamp: i64,
+}
+
+impl Appended {
+    /// Offset in the log just past the last record.
+    pub fn end(&self) -> i64 {
+        self.physical_offset + i64::from(self.size)
+    }
+}
+
+/// The segments and the lock of their end.
+pub struct CommitLog {
+    segments: Arc<Segments>,
+    allocate: Arc<Allocate>,
+    tail: Mutex<Tail>,
+    /// When the put lock was taken, in ms; 0 while it is free.
+    held_since: AtomicI64,
+    /// Store time of the newest record.
+    store_timestamp: AtomicI64,
+}
+
+/// What the put lock guards.
+struct Tail {
+    /// The file appended to; none before the first append.
+    file: Option<Arc<MappedFile>>,
+}
+
+/// Why nothing was appended.
+enum Full {
+    /// The file that begins here is not ready.
+    Next(i64),
+    /// No disk blocks under the current file, or another failure of it.
+    Refused(PutStatus),
+}
+
+impl CommitLog {
+    /// A log that goes on where `segments` end; `store_timestamp` is that of its last record.
+    pub fn new(
+        segments: Arc<Segments>,
+        allocate: Arc<Allocate>,
+        store_timestamp: i64,
+    ) -> CommitLog {
+        let tail = Tail { file: segments.last() };
+        CommitLog {
+            segments,
+            allocate,
+            tail: Mutex::new(tail),
+            held_since: AtomicI64::new(0),
+            store_timestamp: AtomicI64::new(store_timestamp),
+        }
+    }
+
+    /// Appends encoded records that stand back to back in `records`, all of one queue, whose next
+    /// offset `queue` they take and advance. Without `queue` (PREPARED and ROLLBACK records) their
+    /// queue offset is 0. They stay in one file.
+    pub fn append(
+        &self,
+        records: &mut [u8],
+        queue: Option<&AtomicI64>,
+    ) -> Result<Appended, PutStatus> {
+        if records.len() + BLANK_BYTES > self.segments.size() {
+            return Err(PutStatus::MessageIllegal);
+        }
+        let give_up = Instant::now() + NEXT_FILE_WAIT;
+        loop {
+            let (result, rolled) = self.try_append(records, queue);
+            match result {
+                Ok(done) => {
+                    self.allocate.appended(done.end(), rolled);
+                    return Ok(done);
+                }
+                Err(Full::Refused(status)) => return Err(status),
+                Err(Full::Next(start)) => self.allocate.wait_for(start, give_up)?,
+            }
+        }
+    }
+
+    /// One try under the put lock. Also says whether a file was taken from the allocate thread.
+    fn try_append(
+        &self,
+        records: &mut [u8],
+        queue: Option<&AtomicI64>,
+    ) -> (Result<Appended, Full>, bool) {
+        let (mut tail, store_timestamp) = self.lock();
+        let (file, rolled) = match self.room(&mut tail, records.len()) {
+            Ok(found) => found,
+            Err(full) => return (Err(full), false),
+        };
+        let physical_offset = file.start() + file.wrote() as i64;
+        let queue_offset = queue.map_or(0, |next| next.load(Ordering::Relaxed));
+        let count = number(records, queue.map(|_| queue_offset), physical_offset, store_timestamp);
+        match file.append(records) {
+            Ok(true) => {}
+            Ok(false) => unreachable!("room was checked under the put lock"),
+            Err(e) => {
+                log::error!(target: "store", "append to {}: {e}", file.path().display());
+                return (Err(Full::Refused(PutStatus::ServiceNotAvailable)), rolled);
+            }
+        }
+        if let Some(next) = queue {
+            next.store(queue_offset + count, Ordering::Release);
+        }
+        self.store_timestamp.store(store_timestamp, Ordering::Release);
+        let size = records.len() as i32;
+        (Ok(Appended { physical_offset, queue_offset, size, count, store_timestamp }), rolled)
+    }
+
+    /// The file to append `len` bytes to: the current one, or the next after sealing the current.
+    fn room<'a>(&self, tail: &'a mut Tail, len: usize) -> Result<(&'a MappedFile, bool), Full> {
+        let left = tail.file.as_ref().map_or(0, |file| file.size() - file.wrote());
+        if len + BLANK_BYTES <= left {
+            return Ok((tail.file.as_deref().expect("bytes left in no file"), false));
+        }
+        let start = tail.file.as_ref().map_or(self.segments.max_offset(), |file| file.end());
+        let next = self.allocate.take(start).ok_or(Full::Next(start))?;
+        if let Some(file) = &tail.file {
+            seal(file).map_err(|e| {
+                log::error!(target: "store", "seal {}: {e}", file.path().display());
+                Full::Refused(PutStatus::ServiceNotAvailable)
+            })?;
+        }
+        self.segments.push(next.clone());
+        Ok((tail.file.insert(next), true))
+    }
+
+    /// Takes the put lock and the time.
+    fn lock(&self) -> (PutLock<'_>, i64) {
+        let tail = self.tail.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = clock::now_ms();
+        self.held_since.store(now, Ordering::Relaxed);
+        (PutLock { tail, held_since: &self.held_since }, now)
+    }
+
+    /// For how many ms the put lock has been held without a break; 0 when it is free.
+    pub fn lock_held_ms(&self) -> i64 {
+        match self.held_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (clock::now_ms() - since).max(0),
+        }
+    }
+
+    /// Store time of the newest record in ms; 0 without one.
+    pub fn store_timestamp(&self) -> i64 {
+        self.store_timestamp.load(Ordering::Acquire)
+    }
+
+    /// The files.
+    pub fn segments(&self) -> &Arc<Segments> {
+        &self.segments
+    }
+
+    /// Offset just past the last record.
+    pub fn max_offset(&self) -> i64 {
+        self.segments.max_offset()
+    }
+}
+
+/// The put lock, which notes when it is held.
+struct PutLock<'a> {
+    tail: MutexGuard<'a, Tail>,
+    held_since: &'a AtomicI64,
+}
+
+impl Drop for PutLock<'_> {
+    fn drop(&mut self) {
+        self.held_since.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Deref for PutLock<'_> {
+    type Target = Tail;
+
+    fn deref(&self) -> &Tail {
+        &self.tail
+    }
+}
+
+impl DerefMut for PutLock<'_> {
+    fn deref_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+}
+
+/// Writes offsets and store time into each record. Returns how many there are.
+fn number(
+    records: &mut [u8],
+    queue_offset: Option<i64>,
+    physical_offset: i64,
+    store_timestamp: i64,
+) -> i64 {
+    let mut at = 0;
+    let mut count = 0;
+    while at < records.len() {
+        let queue_offset = queue_offset.map_or(0, |first| first + count);
+        let physical_offset = physical_offset + at as i64;
+        at += record::patch(&mut records[at..], queue_offset, physical_offset, store_timestamp);
+        count += 1;
+    }
+    count
+}
+
+/// Fills the rest of a file with a blank record, which sends readers to the next file.
+fn seal(file: &MappedFile) -> std::io::Result<()> {
+    let left = file.size() - file.wrote();
+    // Less than a blank record is left only by a foreign writer.
+    if left >= BLANK_BYTES {
+        file.append(&record::blank(left as i32))?;
+    }
+    file.set_wrote(file.size());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

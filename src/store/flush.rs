@@ -1,0 +1,126 @@
+//! The flush threads: the commit log, for a group of waiters or by time, and the consume queues.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::checkpoint::Checkpoint;
+use super::commit_log::CommitLog;
+use super::durable::Durable;
+use super::mapped::PAGE_BYTES;
+use super::queues::QueueTable;
+use super::running::{Refusal, RunningFlags};
+use super::status::PutStatus;
+use crate::base::thread::{self, Handle, Stop};
+use crate::base::{Error, Result};
+use crate::config::{BrokerConfig, FlushDiskType, Live};
+
+/// What the flush thread of the commit log works on.
+pub struct Flush {
+    pub log: Arc<CommitLog>,
+    pub durable: Arc<Durable>,
+    pub checkpoint: Arc<Checkpoint>,
+    pub flags: Arc<RunningFlags>,
+    pub config: Arc<Live<BrokerConfig>>,
+}
+
+impl Flush {
+    /// Starts the thread; `Durable::stop` ends it after a last flush.
+    pub fn start(self) -> Result<Handle> {
+        thread::spawn("flush", move || self.run())
+    }
+
+    fn run(&self) {
+        let mut last_thorough = Instant::now();
+        loop {
+            let store = &self.config.get().store;
+            let going_on = self.durable.next_group(millis(store.flush_interval_commit_log));
+            let each = millis(store.flush_commit_log_thorough_interval);
+            let thorough = !going_on
+                || store.flush_disk_type == FlushDiskType::SyncFlush
+                || last_thorough.elapsed() >= each;
+            if thorough {
+                last_thorough = Instant::now();
+            }
+            let least_pages = store.flush_commit_log_least_pages;
+            let status = match self.flush(if thorough { 0 } else { least_pages.max(1) }) {
+                Ok(()) => PutStatus::PutOk,
+                Err(e) => {
+                    self.give_up(&e);
+                    PutStatus::FlushDiskTimeout
+                }
+            };
+            self.durable.complete_group(status);
+            if !going_on {
+                return;
+            }
+        }
+    }
+
+    /// Flushes what is new: whole pages when there are at least `least_pages`, or with 0 everything.
+    fn flush(&self, least_pages: i32) -> Result<()> {
+        if self.flags.has(Refusal::NotWriteable) {
+            return Err(Error::Corrupt("an earlier flush failed".to_owned()));
+        }
+        // Read before the end of the log: so the record of this time is below that end.
+        let store_timestamp = self.log.store_timestamp();
+        let from = self.durable.flushed();
+        let mut to = self.log.max_offset();
+        if least_pages > 0 {
+            // The page being written stays out: flushing it would cost its writer a page fault.
+            to -= to % PAGE_BYTES as i64;
+            if to - from < i64::from(least_pages) * PAGE_BYTES as i64 {
+                return Ok(());
+            }
+        }
+        if from >= to {
+            return Ok(());
+        }
+        self.log.segments().flush(from, to)?;
+        self.durable.set_flushed(to);
+        if least_pages == 0 && store_timestamp > 0 {
+            self.checkpoint.physic.store(store_timestamp, std::sync::atomic::Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// What the failed flush covered may be lost, and the kernel will not say so again: no more writes.
+    fn give_up(&self, error: &Error) {
+        if self.flags.set(Refusal::NotWriteable) {
+            log::error!(target: "store", "{error}; the store takes no more messages until restart");
+        }
+    }
+}
+
+/// Starts the thread that flushes consume queues by time, and with the thorough flush the checkpoint.
+pub fn start_queues(
+    queues: Arc<QueueTable>,
+    checkpoint: Arc<Checkpoint>,
+    config: Arc<Live<BrokerConfig>>,
+    stop: Arc<Stop>,
+) -> Result<Handle> {
+    thread::spawn("flush-queues", move || {
+        let mut last_thorough = Instant::now();
+        loop {
+            let store = &config.get().store;
+            if stop.wait(millis(store.flush_interval_consume_queue)) {
+                return;
+            }
+            let each = millis(store.flush_consume_queue_thorough_interval);
+            let thorough = last_thorough.elapsed() >= each;
+            let pages = if thorough { 0 } else { store.flush_consume_queue_least_pages.max(1) };
+            let mut result = queues.flush(pages.into());
+            if thorough {
+                last_thorough = Instant::now();
+                result = result.and_then(|()| checkpoint.flush());
+            }
+            if let Err(e) = result {
+                log::error!(target: "store", "consume queues: {e}");
+            }
+        }
+    })
+}
+
+/// A configured interval; what is not positive counts as 1 ms.
+fn millis(value: i32) -> Duration {
+    Duration::from_millis(value.max(1) as u64)
+}

@@ -1,0 +1,40 @@
+//! One broker for each store: the lock file.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use super::layout;
+use crate::base::error::IoContext;
+use crate::base::{Error, Result};
+use crate::sys;
+
+/// The lock on a store, held while this lives. Java's FileLock sees it and the other way round.
+#[derive(Debug)]
+pub struct StoreLock {
+    /// Closing it gives the lock back.
+    _file: File,
+}
+
+impl StoreLock {
+    /// Fails when another process, or another store of this one, has it.
+    pub fn take(root: &Path) -> Result<StoreLock> {
+        let path = layout::lock_file(root);
+        let what = || format!("lock {}", path.display());
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.what(what)?;
+        match sys::file::try_lock(&file) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Error::Config(format!(
+                    "Lock failed,MQ already started: {}",
+                    path.display()
+                )));
+            }
+            Err(e) => return Err(e).what(what),
+        }
+        (&file).write_all(b"lock").what(what)?;
+        Ok(StoreLock { _file: file })
+    }
+}

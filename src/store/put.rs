@@ -1,0 +1,195 @@
+//! Putting messages: what refuses them, encoding, append, and what the answer waits for.
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Store;
+use super::commit_log::Appended;
+use super::durable::{Done, GroupHook, WaitFor};
+use super::status::PutStatus;
+use crate::config::{BrokerConfig, BrokerRole, FlushDiskType};
+use crate::message::record::{self, Unstorable};
+use crate::message::{MessageRef, flags};
+
+/// A lock "held" for longer than this is a clock that jumped.
+const LOCK_HELD_MS_MAX: i64 = 10_000_000;
+
+/// What became of a put. The offsets count only when the status says that it is stored.
+#[derive(Clone, Debug)]
+pub struct Put {
+    pub status: PutStatus,
+    /// Offset of the first record in the log.
+    pub physical_offset: i64,
+    /// Offset of the first message in its queue.
+    pub queue_offset: i64,
+    /// Bytes of the record, or of all records of a batch.
+    pub size: i32,
+    /// Store time in ms.
+    pub store_timestamp: i64,
+    /// Offset of each record in the log; empty for a single message.
+    pub batch_offsets: Vec<i64>,
+    /// What a message whose WAIT property allows must wait for (`Store::when_durable`).
+    pub wait: Option<WaitFor>,
+}
+
+impl Put {
+    fn refused(status: PutStatus) -> Put {
+        Put {
+            status,
+            physical_offset: 0,
+            queue_offset: 0,
+            size: 0,
+            store_timestamp: 0,
+            batch_offsets: Vec::new(),
+            wait: None,
+        }
+    }
+}
+
+/// Keeps the buffer that records are encoded into from put to put; one that a large message made
+/// large is given back.
+const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Store {
+    /// Stores one message.
+    pub fn put(&self, message: &MessageRef<'_>) -> Put {
+        self.put_with(message, |limit, out| record::encode(message, limit, out).map(|_| ()))
+    }
+
+    /// Stores the messages of a batch: `message.body` is the batch body, `message.properties` are
+    /// added to those of each message. All or none.
+    pub fn put_batch(&self, message: &MessageRef<'_>) -> Put {
+        let mut offsets = Vec::new();
+        let mut put = self.put_with(message, |limit, out| {
+            record::encode_batch(message, limit, out)?;
+            offsets = record_offsets(out);
+            Ok(())
+        });
+        if put.status == PutStatus::PutOk {
+            offsets.iter_mut().for_each(|offset| *offset += put.physical_offset);
+            put.batch_offsets = offsets;
+        }
+        put
+    }
+
+    fn put_with(
+        &self,
+        message: &MessageRef<'_>,
+        encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(), Unstorable>,
+    ) -> Put {
+        let began = Instant::now();
+        let config = self.config.get();
+        let result = self.check(&config).and_then(|()| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.clear();
+                let limit = config.store.max_message_size.max(0) as usize;
+                encode(limit, scratch)?;
+                let appended = self.append(message, scratch);
+                scratch.shrink_to(SCRATCH_BYTES_KEPT);
+                appended
+            })
+        });
+        match result {
+            Ok(appended) => {
+                self.stats.put(appended.count, appended.size.into(), began.elapsed());
+                stored(&config, appended)
+            }
+            Err(status) => {
+                self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+                Put::refused(status)
+            }
+        }
+    }
+
+    /// What refuses any message.
+    fn check(&self, config: &BrokerConfig) -> Result<(), PutStatus> {
+        if self.stopping.load(Ordering::Acquire)
+            || config.store.broker_role == BrokerRole::Slave
+            || !self.flags.is_writeable()
+        {
+            return Err(PutStatus::ServiceNotAvailable);
+        }
+        if self.is_page_cache_busy() {
+            return Err(PutStatus::OsPageCacheBusy);
+        }
+        Ok(())
+    }
+
+    /// Appends encoded records of one queue.
+    fn append(&self, message: &MessageRef<'_>, records: &mut [u8]) -> Result<Appended, PutStatus> {
+        let queue = match flags::transaction(message.sys_flag) {
+            flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK => None,
+            _ => Some(
+                self.queues
+                    .get_or_create(message.topic, message.queue_id)
+                    .map_err(|_| PutStatus::MessageIllegal)?,
+            ),
+        };
+        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset))
+    }
+
+    /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.
+    pub fn when_durable(&self, wait: WaitFor, done: Done) {
+        self.durable.when(wait, done);
+    }
+
+    /// Sets what wraps the completions of one group, before `start`: `hook` runs what it is given.
+    pub fn set_group_hook(&self, hook: GroupHook) {
+        self.durable.set_group_hook(hook);
+    }
+
+    /// Whether one append holds the log for too long: the disk does not keep up.
+    pub fn is_page_cache_busy(&self) -> bool {
+        let held = self.log.lock_held_ms();
+        held != 0
+            && held > self.config.get().store.os_page_cache_busy_time_out_mills
+            && held < LOCK_HELD_MS_MAX
+    }
+
+    /// For how many ms the put lock has been held without a break.
+    pub fn lock_held_ms(&self) -> i64 {
+        self.log.lock_held_ms()
+    }
+}
+
+impl From<Unstorable> for PutStatus {
+    fn from(why: Unstorable) -> PutStatus {
+        match why {
+            Unstorable::MessageIllegal => PutStatus::MessageIllegal,
+            Unstorable::PropertiesSizeExceeded => PutStatus::PropertiesSizeExceeded,
+        }
+    }
+}
+
+/// Where each of the encoded records that stand back to back begins.
+fn record_offsets(records: &[u8]) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    let mut at = 0;
+    while let Some(size) = records[at..].first_chunk() {
+        offsets.push(at as i64);
+        at += i32::from_be_bytes(*size) as usize;
+    }
+    offsets
+}
+
+fn stored(config: &BrokerConfig, appended: Appended) -> Put {
+    let wait = (config.store.flush_disk_type == FlushDiskType::SyncFlush).then(|| WaitFor {
+        offset: appended.end(),
+        deadline: Instant::now()
+            + Duration::from_millis(config.store.sync_flush_timeout.max(0) as u64),
+    });
+    Put {
+        status: PutStatus::PutOk,
+        physical_offset: appended.physical_offset,
+        queue_offset: appended.queue_offset,
+        size: appended.size,
+        store_timestamp: appended.store_timestamp,
+        batch_offsets: Vec::new(),
+        wait,
+    }
+}

@@ -1,0 +1,148 @@
+//! Where the log really ends, found at start.
+//!
+//! Records are read from a file that is surely on disk; the first bytes that are no record are the
+//! end. Records whose queue entries may be missing are dispatched again from `dispatch_from`.
+
+use super::checkpoint::Checkpoint;
+use super::mapped::MappedFile;
+use super::segments::Segments;
+use crate::base::error::IoContext;
+use crate::base::limits::STALE_GAP_BYTES;
+use crate::base::{Error, Result};
+use crate::message::record::{self, Checked, RecordView};
+
+/// After a normal stop this many files are read.
+const FILES_AFTER_STOP: usize = 3;
+
+/// What the log was found to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Offset of the first byte read: what lies before is whole and on disk.
+    pub from: i64,
+    /// Offset just past the last record.
+    pub end: i64,
+    /// Store time of the last record, in ms; 0 without one.
+    pub store_timestamp: i64,
+}
+
+/// Finds the end of the log and cuts the files there. `clean`: the last run stopped in order.
+pub fn recover(
+    segments: &Segments,
+    checkpoint_ms: i64,
+    clean: bool,
+    check_crc: bool,
+) -> Result<Recovered> {
+    let files = segments.files();
+    let first = if clean {
+        files.len().saturating_sub(FILES_AFTER_STOP)
+    } else {
+        files.iter().rposition(|file| surely_durable(file, checkpoint_ms)).unwrap_or(0)
+    };
+    let Some(file) = files.get(first) else {
+        return Ok(Recovered { from: 0, end: 0, store_timestamp: 0 });
+    };
+    let mut found = Recovered { from: file.start(), end: file.start(), store_timestamp: 0 };
+    for file in &files[first..] {
+        let at = read_file(file, check_crc, &mut found.store_timestamp)?;
+        found.end = file.start() + at as i64;
+        if at < file.size() {
+            break;
+        }
+    }
+    report(&files, &found, clean);
+    segments.truncate(found.end)?;
+    if !clean && let Some(file) = segments.find(found.end) {
+        clear_stale(&file)?;
+    }
+    Ok(found)
+}
+
+/// Whether the first record was on disk by the time of the checkpoint.
+fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
+    let bytes = file.bytes(0, file.size()).unwrap_or_default();
+    match RecordView::parse(bytes, false) {
+        Checked::Record(record) => {
+            let stored = record.store_timestamp();
+            record.physical_offset() == file.start() && stored != 0 && stored <= checkpoint_ms
+        }
+        _ => false,
+    }
+}
+
+/// Reads records; returns the position of the first byte that is none, the size when the file is good
+/// to its end.
+fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> Result<usize> {
+    let bytes = file.bytes(0, file.size()).unwrap_or_default();
+    let mut at = 0;
+    while at < bytes.len() {
+        match RecordView::parse(&bytes[at..], check_crc) {
+            // A record of another place is left over from what the file held before.
+            Checked::Record(record) if record.physical_offset() == file.start() + at as i64 => {
+                refuse_newer(file, &record)?;
+                *store_timestamp = record.store_timestamp();
+                at += record.total_size() as usize;
+            }
+            Checked::Blank(_) => return Ok(bytes.len()),
+            _ => break,
+        }
+    }
+    Ok(at)
+}
+
+/// RocketMQ 4.9 takes a record of version 5's second format for the end of the log, and would cut the
+/// log there: such a store is not touched.
+fn refuse_newer(file: &MappedFile, record: &RecordView<'_>) -> Result<()> {
+    if record.bytes()[4..8] != record::MAGIC_V2.to_be_bytes() {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!(
+        "{}: at offset {} a record of RocketMQ 5's V2 format, which is not written here",
+        file.path().display(),
+        record.physical_offset()
+    )))
+}
+
+fn report(files: &[std::sync::Arc<MappedFile>], found: &Recovered, clean: bool) {
+    let lost = files.iter().filter(|file| file.start() > found.end).filter(
+        |file| matches!(file.bytes(0, 8), Some(head) if head.iter().any(|byte| *byte != 0)),
+    );
+    for file in lost {
+        log::error!(target: "store", "{}: removed, the log ends at {} before it",
+            file.path().display(), found.end);
+    }
+    let how = if clean { "in order" } else { "by a crash" };
+    log::info!(target: "store", "commit log: stopped {how}, read from {}, ends at {}",
+        found.from, found.end);
+}
+
+/// Zeroes what a crash left behind the end, or records of before could follow new ones one day.
+fn clear_stale(file: &MappedFile) -> Result<()> {
+    const STEP: usize = 64 * 1024;
+    let mut zero_until = file.wrote() + STALE_GAP_BYTES;
+    let mut at = file.wrote();
+    let mut bytes = vec![0; STEP];
+    while at < zero_until.min(file.size()) {
+        let len = STEP.min(file.size() - at);
+        file.read_at(at, &mut bytes[..len]);
+        if bytes[..len].iter().any(|byte| *byte != 0) {
+            bytes[..len].fill(0);
+            file.write_at(at, &bytes[..len])
+                .what(|| format!("clear the end of {}", file.path().display()))?;
+            zero_until = at + len + STALE_GAP_BYTES;
+        }
+        at += len;
+    }
+    Ok(())
+}
+
+/// Where dispatch begins: what the queues know is not done again after a stop in order; after a crash
+/// everything read is, since each queue knows what it has.
+pub fn dispatch_from(found: &Recovered, clean: bool, queues_end: i64, min_offset: i64) -> i64 {
+    let from = if clean { queues_end } else { queues_end.min(found.from) };
+    from.clamp(min_offset, found.end)
+}
+
+/// The time that an abnormal start trusts.
+pub fn trusted_ms(checkpoint: &Checkpoint, index_too: bool) -> i64 {
+    if index_too { checkpoint.min_timestamp_index() } else { checkpoint.min_timestamp() }
+}
