@@ -1,0 +1,492 @@
+// Cases driven by the unmodified Go client: interop NAMESRV PREFIX CASE..., see ../run.py.
+// "interop consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it prints a line for
+// each message and ends when its input does.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	rocketmq "github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+)
+
+var (
+	namesrv string
+	prefix  string
+	input   = bufio.NewReader(os.Stdin)
+)
+
+func main() {
+	rlog.SetLogLevel("warn")
+	if os.Args[1] == "consume" {
+		namesrv = os.Args[2]
+		if err := consume(os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	namesrv, prefix = os.Args[1], os.Args[2]
+	cases := []struct {
+		name string
+		run  func() error
+	}{
+		{"send-sync", sendSync},
+		{"send-async", sendAsync},
+		{"send-oneway", sendOneway},
+		{"send-batch", sendBatch},
+		{"tags", tags},
+		{"pull", pull},
+		{"rebalance", rebalance},
+		{"restart", restart},
+	}
+	for _, one := range cases {
+		if !slices.Contains(os.Args[3:], one.name) {
+			continue
+		}
+		if err := one.run(); err != nil {
+			fmt.Printf("fail %s: %v\n", one.name, err)
+		} else {
+			fmt.Println("ok", one.name)
+		}
+	}
+}
+
+// A message as a consumer process saw it.
+type seen struct {
+	queue      int
+	offset     int64
+	tag        string
+	number     string
+	body       string
+	reconsumed int
+}
+
+// A consumer in a process of its own: a Go consumer that was shut down can stay in its group while its process lives.
+type inbox struct {
+	process *exec.Cmd
+	end     func() error
+	lock    sync.Mutex
+	got     map[string][]seen
+}
+
+func open(topic, group, tags, instance string) (*inbox, error) {
+	process := exec.Command(os.Args[0], "consume", namesrv, topic, group, tags, instance)
+	process.Stderr = os.Stderr
+	stdin, err := process.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	box := &inbox{process: process, end: stdin.Close, got: map[string][]seen{}}
+	if err := process.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() || lines.Text() != "started" {
+		return nil, fmt.Errorf("the consumer did not start: %q", lines.Text())
+	}
+	go func() {
+		for lines.Scan() {
+			word := strings.Split(lines.Text(), "\t")
+			one := seen{tag: word[3], number: word[4]}
+			one.queue, _ = strconv.Atoi(word[1])
+			one.offset, _ = strconv.ParseInt(word[2], 10, 64)
+			one.body, _ = strconv.Unquote(word[5])
+			one.reconsumed, _ = strconv.Atoi(word[6])
+			box.lock.Lock()
+			box.got[word[0]] = append(box.got[word[0]], one)
+			box.lock.Unlock()
+		}
+	}()
+	return box, nil
+}
+
+func consume(topic, group, tags, instance string) error {
+	c, err := rocketmq.NewPushConsumer(
+		consumer.WithNameServer([]string{namesrv}),
+		consumer.WithGroupName(group),
+		consumer.WithInstance(instance),
+		consumer.WithConsumerModel(consumer.Clustering),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	)
+	if err != nil {
+		return err
+	}
+	var lock sync.Mutex
+	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: tags}
+	receive := func(_ context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		lock.Lock()
+		defer lock.Unlock()
+		for _, one := range all {
+			fmt.Printf("%s\t%d\t%d\t%s\t%s\t%q\t%d\n", one.GetKeys(), one.Queue.QueueId, one.QueueOffset,
+				one.GetTags(), one.GetProperty("number"), one.Body, one.ReconsumeTimes)
+		}
+		return consumer.ConsumeSuccess, nil
+	}
+	if err := c.Subscribe(topic, selector, receive); err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	fmt.Println("started")
+	for {
+		if _, err := input.ReadByte(); err != nil {
+			return c.Shutdown()
+		}
+	}
+}
+
+func (box *inbox) close() error {
+	if err := box.end(); err != nil {
+		return err
+	}
+	return box.process.Wait()
+}
+
+func (box *inbox) count(key string) int {
+	box.lock.Lock()
+	defer box.lock.Unlock()
+	return len(box.got[key])
+}
+
+func (box *inbox) queues(sent []*primitive.Message) map[int]bool {
+	box.lock.Lock()
+	defer box.lock.Unlock()
+	queues := map[int]bool{}
+	for _, message := range sent {
+		for _, one := range box.got[message.GetKeys()] {
+			queues[one.queue] = true
+		}
+	}
+	return queues
+}
+
+// arrive waits until every message has come, and compares what came.
+func (box *inbox) arrive(sent []*primitive.Message, limit time.Duration) error {
+	err := eventually(limit, func() bool {
+		return !slices.ContainsFunc(sent, func(m *primitive.Message) bool { return box.count(m.GetKeys()) == 0 })
+	})
+	if err != nil {
+		return fmt.Errorf("not all of %d messages came: %w", len(sent), err)
+	}
+	box.lock.Lock()
+	defer box.lock.Unlock()
+	for _, message := range sent {
+		all := box.got[message.GetKeys()]
+		want := seen{all[0].queue, all[0].offset, message.GetTags(), message.GetProperty("number"), string(message.Body), 0}
+		if len(all) != 1 || all[0] != want {
+			return fmt.Errorf("%s: wanted %v once, got %v", message.GetKeys(), want, all)
+		}
+	}
+	return nil
+}
+
+func eventually(limit time.Duration, condition func() bool) error {
+	for end := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v", limit)
+		}
+	}
+	return nil
+}
+
+func messages(topic, name string, count int) []*primitive.Message {
+	var all []*primitive.Message
+	for i := range count {
+		key := fmt.Sprintf("%s-%d", name, i)
+		one := primitive.NewMessage(topic, []byte("body of "+key+" ä€𝄞\x00"))
+		one.WithKeys([]string{key})
+		one.WithTag(fmt.Sprintf("Tag%d", i%3))
+		one.WithProperty("number", strconv.Itoa(i))
+		all = append(all, one)
+	}
+	return all
+}
+
+func newProducer(name string) (rocketmq.Producer, error) {
+	p, err := rocketmq.NewProducer(
+		producer.WithNameServer([]string{namesrv}),
+		producer.WithGroupName(prefix+"-"+name+"-p"),
+		producer.WithInstanceName(name+"-p"),
+		producer.WithQueueSelector(producer.NewRoundRobinQueueSelector()),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Start()
+}
+
+func send(p rocketmq.Producer, sent []*primitive.Message) error {
+	for _, one := range sent {
+		result, err := p.SendSync(context.Background(), one)
+		if err != nil {
+			return err
+		}
+		if result.Status != primitive.SendOK || result.MsgID == "" || result.OffsetMsgID == "" {
+			return fmt.Errorf("answer to a send: %v", result)
+		}
+	}
+	return nil
+}
+
+// sending runs one way of sending against a consumer that compares what arrives.
+func sending(name string, count int, way func(rocketmq.Producer, []*primitive.Message) error) error {
+	topic := prefix + "-send"
+	box, err := open(topic, prefix+"-"+name+"-c", "*", name+"-c")
+	if err != nil {
+		return err
+	}
+	p, err := newProducer(name)
+	if err != nil {
+		return err
+	}
+	sent := messages(topic, name, count)
+	return errors.Join(way(p, sent), box.arrive(sent, 30*time.Second), p.Shutdown(), box.close())
+}
+
+func sendSync() error {
+	return sending("sync", 40, send)
+}
+
+func sendAsync() error {
+	return sending("async", 40, func(p rocketmq.Producer, sent []*primitive.Message) error {
+		answers := make(chan error, len(sent))
+		for _, one := range sent {
+			err := p.SendAsync(context.Background(), func(_ context.Context, result *primitive.SendResult, err error) {
+				if err == nil && result.Status != primitive.SendOK {
+					err = fmt.Errorf("answer to a send: %v", result)
+				}
+				answers <- err
+			}, one)
+			if err != nil {
+				return err
+			}
+		}
+		var all error
+		for range sent {
+			all = errors.Join(all, <-answers)
+		}
+		return all
+	})
+}
+
+func sendOneway() error {
+	return sending("oneway", 20, func(p rocketmq.Producer, sent []*primitive.Message) error {
+		for _, one := range sent {
+			if err := p.SendOneWay(context.Background(), one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func sendBatch() error {
+	return sending("batch", 30, func(p rocketmq.Producer, sent []*primitive.Message) error {
+		result, err := p.SendSync(context.Background(), sent...)
+		if err == nil && result.Status != primitive.SendOK {
+			err = fmt.Errorf("answer to a batch: %v", result)
+		}
+		return err
+	})
+}
+
+func tags() error {
+	topic := prefix + "-tags"
+	box, err := open(topic, prefix+"-tags-c", "Tag0 || Tag2", "tags-c")
+	if err != nil {
+		return err
+	}
+	p, err := newProducer("tags")
+	if err != nil {
+		return err
+	}
+	var wanted []*primitive.Message
+	sent := messages(topic, "tags", 30)
+	for _, one := range sent {
+		if one.GetTags() != "Tag1" {
+			wanted = append(wanted, one)
+		}
+	}
+	err = errors.Join(send(p, sent), box.arrive(wanted, 30*time.Second))
+	if len(box.got) != len(wanted) {
+		err = errors.Join(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
+	}
+	return errors.Join(err, p.Shutdown(), box.close())
+}
+
+func pull() error {
+	topic := prefix + "-pull"
+	p, err := newProducer("pull")
+	if err != nil {
+		return err
+	}
+	sent := messages(topic, "pull", 40)
+	if err := send(p, sent); err != nil {
+		return err
+	}
+	c, err := rocketmq.NewPullConsumer(
+		consumer.WithNameServer([]string{namesrv}),
+		consumer.WithGroupName(prefix+"-pull-c"),
+		consumer.WithInstance("pull-c"),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	)
+	if err != nil {
+		return err
+	}
+	if err := c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	found := map[string]int{}
+	for id := range 4 {
+		queue := &primitive.MessageQueue{Topic: topic, BrokerName: "broker-a", QueueId: id}
+		for offset := int64(0); offset < 10; {
+			result, err := c.PullFrom(context.Background(), queue, offset, 4)
+			if err != nil {
+				return err
+			}
+			if result.Status != primitive.PullFound {
+				return fmt.Errorf("pull from queue %d at %d: status %v", id, offset, result.Status)
+			}
+			for _, one := range result.GetMessageExts() {
+				if one.QueueOffset != offset {
+					return fmt.Errorf("offset %d instead of %d", one.QueueOffset, offset)
+				}
+				if want := "body of " + one.GetKeys() + " ä€𝄞\x00"; string(one.Body) != want {
+					return fmt.Errorf("body %q instead of %q", one.Body, want)
+				}
+				found[one.GetKeys()]++
+				offset++
+			}
+		}
+	}
+	if len(found) != len(sent) {
+		return fmt.Errorf("%d messages pulled instead of %d", len(found), len(sent))
+	}
+	return errors.Join(c.Shutdown(), p.Shutdown())
+}
+
+func rebalance() error {
+	topic, group := prefix+"-rebalance", prefix+"-rebalance-c"
+	p, err := newProducer("rebalance")
+	if err != nil {
+		return err
+	}
+	first, err := open(topic, group, "*", "rebalance-1")
+	if err != nil {
+		return err
+	}
+	alone := messages(topic, "alone", 40)
+	if err := errors.Join(send(p, alone), first.arrive(alone, 30*time.Second)); err != nil {
+		return err
+	}
+	second, err := open(topic, group, "*", "rebalance-2")
+	if err != nil {
+		return err
+	}
+	if err := split(p, topic, first, second, 2, 2); err != nil {
+		return err
+	}
+	both := messages(topic, "both", 100)
+	if err := send(p, both); err != nil {
+		return err
+	}
+	if err := together(both, first, second); err != nil {
+		return err
+	}
+	one, two := first.queues(both), second.queues(both)
+	for queue := range one {
+		if two[queue] {
+			return fmt.Errorf("queue %d with two consumers", queue)
+		}
+	}
+	if err := first.close(); err != nil {
+		return err
+	}
+	if err := split(p, topic, first, second, 0, 4); err != nil {
+		return err
+	}
+	left := messages(topic, "left", 40)
+	return errors.Join(send(p, left), second.arrive(left, 30*time.Second), second.close(), p.Shutdown())
+}
+
+// together waits until every message was received by one of the two, once.
+func together(sent []*primitive.Message, first, second *inbox) error {
+	err := eventually(30*time.Second, func() bool {
+		return !slices.ContainsFunc(sent, func(m *primitive.Message) bool {
+			return first.count(m.GetKeys())+second.count(m.GetKeys()) == 0
+		})
+	})
+	for _, m := range sent {
+		if n := first.count(m.GetKeys()) + second.count(m.GetKeys()); err == nil && n != 1 {
+			return fmt.Errorf("%s received %d times", m.GetKeys(), n)
+		}
+	}
+	return err
+}
+
+// split sends until the queues are shared in this way.
+func split(p rocketmq.Producer, topic string, first, second *inbox, one, two int) error {
+	for round := range 60 {
+		probe := messages(topic, fmt.Sprintf("probe%d%d-%d", one, two, round), 4)
+		if err := send(p, probe); err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
+		if len(first.queues(probe)) == one && len(second.queues(probe)) == two {
+			return nil
+		}
+	}
+	return fmt.Errorf("queues never split %d to %d", one, two)
+}
+
+func restart() error {
+	topic := prefix + "-restart"
+	p, err := newProducer("restart")
+	if err != nil {
+		return err
+	}
+	stays, err := open(topic, prefix+"-restart-stays", "*", "stays")
+	if err != nil {
+		return err
+	}
+	stored := messages(topic, "stored", 40)
+	if err := errors.Join(send(p, stored), stays.arrive(stored, 30*time.Second)); err != nil {
+		return err
+	}
+	fmt.Println("restart")
+	if _, err := input.ReadByte(); err != nil {
+		return err
+	}
+	later := messages(topic, "later", 40)
+	if err := errors.Join(send(p, later), stays.arrive(later, 70*time.Second)); err != nil {
+		return err
+	}
+	fresh, err := open(topic, prefix+"-restart-new", "*", "new")
+	if err != nil {
+		return err
+	}
+	err = fresh.arrive(append(stored, later...), 30*time.Second)
+	return errors.Join(err, fresh.close(), stays.close(), p.Shutdown())
+}

@@ -1,0 +1,75 @@
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/** A push consumer in clustering mode that keeps what it receives, by key. */
+final class Inbox {
+    private final DefaultMQPushConsumer consumer;
+    private final Map<String, List<MessageExt>> received = new ConcurrentHashMap<>();
+
+    Inbox(String topic, String tags, String group, String instance) throws Exception {
+        consumer = new DefaultMQPushConsumer(group);
+        consumer.setNamesrvAddr(Interop.namesrv);
+        consumer.setInstanceName(instance);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setHeartbeatBrokerInterval(1000);
+        consumer.setPollNameServerInterval(1000);
+        consumer.subscribe(topic, tags);
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            for (MessageExt one : messages) {
+                received.computeIfAbsent(one.getKeys(), k -> new ArrayList<>()).add(one);
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+    }
+
+    MessageExt only(String key) {
+        List<MessageExt> all = received.get(key);
+        Interop.check(all != null, key + " not received");
+        Interop.equal(1, all.size(), key + " received so often");
+        return all.get(0);
+    }
+
+    boolean has(String key) {
+        return received.containsKey(key);
+    }
+
+    Set<String> keys() {
+        return new HashSet<>(received.keySet());
+    }
+
+    int count(String key) {
+        List<MessageExt> all = received.get(key);
+        return all == null ? 0 : all.size();
+    }
+
+    void await(Collection<String> keys, long seconds) throws InterruptedException {
+        Interop.eventually(seconds, "all of " + keys.size() + " messages", () -> received.keySet().containsAll(keys));
+    }
+
+    /** The queues that messages with these keys came from. */
+    Set<Integer> queues(Collection<String> keys) {
+        Set<Integer> queues = new TreeSet<>();
+        for (String key : keys) {
+            for (MessageExt one : received.getOrDefault(key, new ArrayList<>())) {
+                queues.add(one.getQueueId());
+            }
+        }
+        return queues;
+    }
+
+    void close() {
+        consumer.shutdown();
+    }
+}

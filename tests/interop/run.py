@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Official clients against our servers, or against the Java ones, which proves the cases.
+
+    tests/interop/run.py [--servers ferrocket|java] [--only PATTERN] [--list] [--keep]
+
+Prints one line a case; exit code 1 when one failed. PATTERN is a shell pattern on client/case, such as 'go/*'.
+
+A client program is started as PROGRAM NAMESRV PREFIX CASE... and prints "ok CASE" or "fail CASE: why" for each of
+them. It uses topics PREFIX-name, which are made before with 4 queues. "restart" or "kill" on its output asks for an
+orderly restart or kill -9 and restart of the broker; the program waits for a line on its input. The programs of a
+wave run side by side; the broker is restarted once, when all of them have asked or ended.
+"""
+
+import argparse
+import fnmatch
+import queue
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import build
+import mqadmin
+from servers import OPENS, Servers
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TIME_LIMIT = 180
+JAVA_CASES = ["send-sync", "send-async", "send-oneway", "send-batch", "values", "vip-channel", "auto-topic", "query",
+              "tags", "pull", "lite-pull", "retry", "rebalance", "restart", "offsets"]
+TOPICS = ["send", "tags", "pull", "lite", "retry", "rebalance", "restart", "offsets", "crash"]
+
+
+def java(version, *flags):
+    return lambda folder: ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", *OPENS, f"-Duser.home={folder}", *flags,
+                           "-cp", build.java("client", version), "Interop"]
+
+
+# Client name, command line, cases; what a client has no feature for is not listed: no batch and no pull in ali-ons.
+CLIENTS = [
+    ("java-4.9.8", java("4.9.8"), JAVA_CASES),
+    ("java-5.3.3", java("5.3.3", "-Drocketmq.serialize.type=ROCKETMQ",
+                        "-Drocketmq.client.rebalance.waitInterval=2000"), JAVA_CASES),
+    ("go-2.1.2", lambda _: [build.go()],
+     ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
+    ("cpp-python-0.4.4", lambda _: ["python3", os.path.join(HERE, "python", "main.py")],
+     ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
+    ("ali-ons-3.12.0", lambda _: ["node", build.node()],
+     ["send-sync", "send-async", "send-oneway", "tags", "retry", "rebalance", "restart"]),
+]
+CRASH = ("java-4.9.8", java("4.9.8"), ["crash"])
+
+
+class Program:
+    """A running client program; what it says goes into `events` as (program, line or None at its end)."""
+
+    def __init__(self, client, argv, cases, servers, events):
+        self.client, self.left, self.waits = client, list(cases), None
+        prefix = client.replace(".", "_")
+        for topic in TOPICS:
+            servers.create_topic(f"{prefix}-{topic}")
+        for topic in TOPICS:
+            servers.wait_routed(f"{prefix}-{topic}")
+        folder = os.path.join(servers.folder, client)
+        os.makedirs(folder, exist_ok=True)
+        self.log = os.path.join(folder, "output")
+        env = dict(os.environ, HOME=folder, PYTHONUNBUFFERED="1")
+        env.pop("NAMESRV_ADDR", None)
+        if client.startswith("cpp"):
+            env["PYTHONPATH"] = build.python()
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([*argv(folder), servers.namesrv, prefix, *cases], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=log, cwd=folder, env=env, text=True,
+                                            encoding="utf-8", errors="replace", start_new_session=True)
+        threading.Thread(target=self.listen, args=[events], daemon=True).start()
+
+    def listen(self, events):
+        for line in self.process.stdout:
+            events.put((self, line.rstrip("\n")))
+        self.process.wait()
+        events.put((self, None))
+
+    def go_on(self):
+        self.waits = None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def kill(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+class Report:
+    def __init__(self):
+        self.passed, self.failed, self.began = 0, [], time.monotonic()
+
+    def case(self, name, error=None):
+        took = time.monotonic() - self.began
+        if error is None:
+            self.passed += 1
+            print(f"{took:6.1f} s  ok    {name}", flush=True)
+        else:
+            self.failed.append(name)
+            print(f"{took:6.1f} s  FAIL  {name}: {error}", flush=True)
+
+
+def wave(clients, servers, report):
+    """Runs programs side by side to their end."""
+    events, running = queue.Queue(), []
+    end = time.monotonic() + TIME_LIMIT
+    try:
+        for client, argv, cases in clients:
+            running.append(Program(client, argv, cases, servers, events))
+        while running:
+            program, line = events.get(timeout=max(0.1, end - time.monotonic()))
+            heard(program, line, running, report)
+            if running and all(program.waits for program in running):
+                kill = any(program.waits == "kill" for program in running)
+                servers.restart_broker(signal.SIGKILL if kill else signal.SIGTERM)
+                for program in running:
+                    program.go_on()
+    except queue.Empty:
+        for program in running:
+            for case in program.left:
+                report.case(f"{program.client}/{case}", f"no result within {TIME_LIMIT} s, see {program.log}")
+    finally:
+        for program in running:
+            program.kill()
+
+
+def heard(program, line, running, report):
+    if line is None:
+        program.kill()  # what it may have started itself
+        running.remove(program)
+        for case in program.left:
+            report.case(f"{program.client}/{case}", f"no result, exit code {program.process.returncode}, "
+                                                    f"see {program.log}")
+    elif line in ("restart", "kill"):
+        program.waits = line
+    else:
+        word, _, rest = line.partition(" ")
+        case, _, error = rest.partition(": ")
+        if word in ("ok", "fail") and case in program.left:
+            program.left.remove(case)
+            report.case(f"{program.client}/{case}", None if word == "ok" else error)
+        else:
+            with open(program.log, "a", encoding="utf-8") as log:
+                log.write(line + "\n")
+
+
+def admin(name, make, cases, servers, report):
+    with open(os.path.join(servers.folder, f"{name}.err"), "ab") as log:
+        tool = make(servers, log)
+        for case, error in mqadmin.run(tool, servers, name.replace(".", "_"), cases):
+            report.case(f"{name}/{case}", error)
+        tool.close()
+
+
+def main():
+    options = argparse.ArgumentParser(description="Official clients against our servers or the Java ones.")
+    options.add_argument("--servers", choices=["ferrocket", "java"], default="ferrocket")
+    options.add_argument("--only", metavar="PATTERN", default="*")
+    options.add_argument("--list", action="store_true", help="print the names of the cases")
+    options.add_argument("--keep", action="store_true", help="keep the folder with data and logs")
+    options = options.parse_args()
+
+    admins = [(f"mqadmin-{mqadmin.TOOLS}", mqadmin.Java), ("mqadmin", mqadmin.Ours)]
+    if options.servers == "java" and not os.path.exists(os.path.join(os.path.dirname(build.OUT), "debug", "mqadmin")) \
+            and not os.path.exists(os.path.join(os.path.dirname(build.OUT), "release", "mqadmin")):
+        admins.pop()
+
+    def chosen(client, cases):
+        return [case for case in cases if fnmatch.fnmatch(f"{client}/{case}", options.only)]
+    clients = [(client, argv, chosen(client, cases)) for client, argv, cases in CLIENTS]
+    clients = [one for one in clients if one[2]]
+    crash = chosen(CRASH[0], CRASH[2])
+    admins = [(name, make, chosen(name, mqadmin.CASES)) for name, make in admins]
+    admins = [one for one in admins if one[2]]
+    if options.list:
+        for name, _, cases in [*clients, *([(CRASH[0], None, crash)] if crash else []), *admins]:
+            print("\n".join(f"{name}/{case}" for case in cases))
+        return 0
+    if not clients and not crash and not admins:
+        print(f"interop: no case matches {options.only}")
+        return 2
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = tempfile.mkdtemp(prefix="ferrocket-interop-")
+    report = Report()
+    for _, argv, _ in clients:
+        argv(folder)  # fetches and builds
+    servers = Servers(options.servers, folder)
+    try:
+        servers.start_all()
+        report.began = time.monotonic()
+        if clients:
+            wave(clients, servers, report)
+        for name, make, cases in admins:
+            admin(name, make, cases, servers, report)
+        if crash:
+            wave([(CRASH[0], CRASH[1], crash)], servers, report)
+    finally:
+        servers.stop_all()
+        print(f"interop with {options.servers} servers: {report.passed} passed, {len(report.failed)} failed "
+              f"{' '.join(report.failed)}")
+        if options.keep or report.failed:
+            print(f"data and logs: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 1 if report.failed or not report.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
