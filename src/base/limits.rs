@@ -16,6 +16,12 @@ pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
 pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 /// The commit log is kept prefaulted and locked in memory for this much ahead of its writer.
 pub const WARM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
+/// Log lines that may wait for the writer; more are dropped and counted.
+pub const LOG_QUEUE_LINES: usize = 10_000;
+/// Longest message of a log line in bytes; the rest is cut off.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Largest configuration file or update text in bytes.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
 pub const STALE_GAP_BYTES: usize = 1024 * 1024;

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod error;
 pub mod limits;
+pub mod log;
 pub mod persist;
 pub mod slice;
 pub mod thread;

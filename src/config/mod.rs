@@ -5,18 +5,23 @@
 
 pub mod broker;
 mod live;
+mod load;
 pub mod namesrv;
+pub mod properties;
 pub mod remoting;
 pub mod row;
 pub mod store;
+mod update;
 mod value;
 
 pub use broker::BrokerConfig;
 pub use live::Live;
+pub use load::{Loaded, dump, items, load, printed};
 pub use namesrv::NamesrvConfig;
 pub use remoting::{ClientConfig, ServerConfig};
 pub use row::{Config, Effect, Origin, Row, Section};
 pub use store::{BrokerRole, FlushDiskType, StoreConfig};
+pub use update::{Change, applied, update};
 
 /// A non-empty environment variable.
 fn env(name: &str) -> Option<String> {
