@@ -22,6 +22,8 @@ pub const LOG_QUEUE_LINES: usize = 10_000;
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 /// Largest configuration file or update text in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+/// Records in the answer to one query by key, in bytes; the first is returned whatever its size.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
 pub const STALE_GAP_BYTES: usize = 1024 * 1024;

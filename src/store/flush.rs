@@ -1,11 +1,13 @@
 //! The flush threads: the commit log, for a group of waiters or by time, and the consume queues.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::commit_log::CommitLog;
 use super::durable::Durable;
+use super::index::Index;
 use super::mapped::PAGE_BYTES;
 use super::queues::QueueTable;
 use super::running::{Refusal, RunningFlags};
@@ -78,7 +80,7 @@ impl Flush {
         self.log.segments().flush(from, to)?;
         self.durable.set_flushed(to);
         if least_pages == 0 && store_timestamp > 0 {
-            self.checkpoint.physic.store(store_timestamp, std::sync::atomic::Ordering::Release);
+            self.checkpoint.physic.store(store_timestamp, Ordering::Release);
         }
         Ok(())
     }
@@ -91,33 +93,49 @@ impl Flush {
     }
 }
 
-/// Starts the thread that flushes consume queues by time, and with the thorough flush the checkpoint.
-pub fn start_queues(
-    queues: Arc<QueueTable>,
-    checkpoint: Arc<Checkpoint>,
-    config: Arc<Live<BrokerConfig>>,
-    stop: Arc<Stop>,
-) -> Result<Handle> {
-    thread::spawn("flush-queues", move || {
+/// What the thread that flushes consume queues by time works on: with the thorough flush it also
+/// writes the checkpoint. Index files are only flushed when they are full.
+pub struct FlushQueues {
+    pub queues: Arc<QueueTable>,
+    pub index: Arc<Index>,
+    pub checkpoint: Arc<Checkpoint>,
+    pub config: Arc<Live<BrokerConfig>>,
+    pub stop: Arc<Stop>,
+}
+
+impl FlushQueues {
+    /// Starts the thread.
+    pub fn start(self) -> Result<Handle> {
+        thread::spawn("flush-queues", move || self.run())
+    }
+
+    fn run(&self) {
         let mut last_thorough = Instant::now();
         loop {
-            let store = &config.get().store;
-            if stop.wait(millis(store.flush_interval_consume_queue)) {
+            let store = &self.config.get().store;
+            if self.stop.wait(millis(store.flush_interval_consume_queue)) {
                 return;
             }
             let each = millis(store.flush_consume_queue_thorough_interval);
             let thorough = last_thorough.elapsed() >= each;
             let pages = if thorough { 0 } else { store.flush_consume_queue_least_pages.max(1) };
-            let mut result = queues.flush(pages.into());
+            let mut result = self.queues.flush(pages.into()).and_then(|()| self.flush_index());
             if thorough {
                 last_thorough = Instant::now();
-                result = result.and_then(|()| checkpoint.flush());
+                result = result.and_then(|()| self.checkpoint.flush());
             }
             if let Err(e) = result {
-                log::error!(target: "store", "consume queues: {e}");
+                log::error!(target: "store", "consume queues and index: {e}");
             }
         }
-    })
+    }
+
+    fn flush_index(&self) -> Result<()> {
+        if let Some(reached) = self.index.flush_full()? {
+            self.checkpoint.index.store(reached, Ordering::Release);
+        }
+        Ok(())
+    }
 }
 
 /// A configured interval; what is not positive counts as 1 ms.

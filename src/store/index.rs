@@ -167,7 +167,7 @@ impl Index {
             let first = {
                 let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
                 let first = files.first().filter(|_| files.len() > 1);
-                if !first.is_some_and(|f| f.end_physical.load(Relaxed) < min_physical) {
+                if first.is_none_or(|f| f.end_physical.load(Relaxed) >= min_physical) {
                     return Ok(());
                 }
                 files.remove(0)

@@ -6,6 +6,7 @@
 
 pub mod allocate;
 pub mod checkpoint;
+mod clean;
 pub mod commit_log;
 pub mod consume_queue;
 pub mod delay;
@@ -17,8 +18,11 @@ pub mod layout;
 mod lock;
 pub mod mapped;
 mod put;
+mod query;
 pub mod queues;
+mod read;
 pub mod recover;
+pub mod reput;
 pub mod running;
 pub mod segments;
 pub mod stats;
@@ -37,18 +41,24 @@ use crate::config::{BrokerConfig, FlushDiskType, Live, StoreConfig};
 
 use allocate::Allocate;
 use checkpoint::Checkpoint;
+use clean::Clean;
 use commit_log::CommitLog;
 use disk::Disk;
 use durable::Durable;
-use flush::Flush;
+use flush::{Flush, FlushQueues};
+use index::Index;
 use lock::StoreLock;
 use queues::QueueTable;
+use reput::{Begin, Derived, Reput};
 use running::{Refusal, RunningFlags};
 use segments::Segments;
 use stats::Stats;
 
 pub use durable::{Done, GroupHook, WaitFor};
 pub use put::Put;
+pub use query::QueryResult;
+pub use read::GetResult;
+pub use reput::{Arrival, OnArrival};
 pub use status::{GetStatus, PutStatus};
 
 /// How often rates are sampled.
@@ -67,6 +77,8 @@ pub struct Store {
     durable: Arc<Durable>,
     checkpoint: Arc<Checkpoint>,
     queues: Arc<QueueTable>,
+    index: Arc<Index>,
+    reput: Arc<Reput>,
     flags: Arc<RunningFlags>,
     disk: Arc<Disk>,
     stats: Arc<Stats>,
@@ -81,8 +93,8 @@ pub struct Store {
 impl Store {
     /// Opens the store, or makes a new one: takes its lock, finds the end of the log, brings the
     /// consume queues up to it. Refuses a store that another broker has open, and files of another
-    /// layout, naming them.
-    pub fn open(config: Arc<Live<BrokerConfig>>) -> Result<Arc<Store>> {
+    /// layout, naming them. Once started, `on_arrival` is told of each new message.
+    pub fn open(config: Arc<Live<BrokerConfig>>, on_arrival: OnArrival) -> Result<Arc<Store>> {
         let now = config.get();
         let root = now.store.root();
         fs::create_dir_all(&root).what(|| format!("create {}", root.display()))?;
@@ -95,17 +107,35 @@ impl Store {
         let queue_bytes = now.store.mapped_file_size_consume_queue.max(1) as usize;
         let queues = Arc::new(QueueTable::load(&queue_dir, queue_bytes)?);
         let found = recover_all(&now.store, &segments, &queues, &checkpoint, clean)?;
+        let (slots, entries) = (now.store.max_hash_slot_num, now.store.max_index_num);
+        let index = Arc::new(Index::load(&layout::index_dir(&root), slots, entries)?);
+        let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
         durable.set_flushed(if clean { found.end } else { found.from });
         let allocate = Allocate::new(segments.clone());
         let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
+        let min = segments.min_offset().unwrap_or(0);
+        let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
+        let derived = Derived {
+            queues: queues.clone(),
+            index: index.clone(),
+            checkpoint: checkpoint.clone(),
+            flags: flags.clone(),
+        };
+        let from = recover::dispatch_from(&found, clean, queues.max_physical(), min);
+        let begin = Begin { from, end: found.end, crashed: !clean };
+        let reput = Reput::new(log.clone(), derived, config.clone(), on_arrival, begin)?;
+        queues.begin(min);
+        reput.catch_up();
         let store = Store {
-            log: Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp)),
+            log,
             allocate,
             durable: Arc::new(durable),
             checkpoint,
             queues,
-            flags: Arc::default(),
+            index,
+            reput: Arc::new(reput),
+            flags,
             disk,
             stats: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -129,16 +159,28 @@ impl Store {
             flags: self.flags.clone(),
             config: self.config.clone(),
         };
-        let (queues, checkpoint) = (self.queues.clone(), self.checkpoint.clone());
+        let flush_queues = FlushQueues {
+            queues: self.queues.clone(),
+            index: self.index.clone(),
+            checkpoint: self.checkpoint.clone(),
+            config: self.config.clone(),
+            stop: self.stop.clone(),
+        };
+        let clean = Clean {
+            segments: self.log.segments().clone(),
+            queues: self.queues.clone(),
+            index: self.index.clone(),
+            reput: self.reput.clone(),
+            disk: self.disk.clone(),
+            config: self.config.clone(),
+            stop: self.stop.clone(),
+        };
         let mut threads = self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         threads.push(self.allocate.start()?);
         threads.push(flush.start()?);
-        threads.push(flush::start_queues(
-            queues,
-            checkpoint,
-            self.config.clone(),
-            self.stop.clone(),
-        )?);
+        threads.push(self.reput.start()?);
+        threads.push(flush_queues.start()?);
+        threads.push(clean.start()?);
         threads.push(self.start_watch()?);
         Ok(())
     }
@@ -172,6 +214,7 @@ impl Store {
             return;
         }
         self.stop.set();
+        self.reput.stop();
         self.allocate.stop();
         self.durable.stop();
         let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads));
@@ -188,9 +231,15 @@ impl Store {
     /// Flushes what the threads left, and says that the store is whole by removing the abort file.
     fn close(&self) -> Result<()> {
         self.queues.flush(0)?;
+        if let Some(reached) = self.index.flush()? {
+            self.checkpoint.index.store(reached, Ordering::Release);
+        }
         self.checkpoint.flush()?;
         if self.flags.has(Refusal::NotWriteable) || self.durable.flushed() < self.log.max_offset() {
             return Err(Error::Corrupt("the commit log is not all on disk".to_owned()));
+        }
+        if self.dispatch_behind_bytes() > 0 {
+            return Err(Error::Corrupt("the commit log is not all dispatched".to_owned()));
         }
         let abort = layout::abort_file(&self.root);
         match fs::remove_file(&abort) {
@@ -216,6 +265,11 @@ impl Store {
         self.durable.flushed()
     }
 
+    /// Bytes of the log that queues and index do not know yet.
+    pub fn dispatch_behind_bytes(&self) -> i64 {
+        self.reput.behind_bytes()
+    }
+
     /// Used shares, 0 to 1, of the disks of commit log, consume queues and index; -1 = unknown.
     pub fn disk_ratios(&self) -> [f64; 3] {
         self.disk.ratios()
@@ -235,6 +289,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         // A store that was never started has changed nothing that needs a stop in order.
+        self.reput.stop();
         self.allocate.stop();
         self.durable.stop();
         self.stop.set();

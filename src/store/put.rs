@@ -130,7 +130,9 @@ impl Store {
                     .map_err(|_| PutStatus::MessageIllegal)?,
             ),
         };
-        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset))
+        let appended = self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset));
+        self.reput.wake();
+        appended
     }
 
     /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.

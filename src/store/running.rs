@@ -11,9 +11,9 @@ pub struct RunningFlags(AtomicU32);
 pub enum Refusal {
     /// The commit log could not be written to the disk; until restart.
     NotWriteable = 2,
-    /// A consume queue could not be written; until restart.
+    /// A consume queue could not be written; cleared when dispatch has caught up.
     QueueError = 4,
-    /// An index file could not be written; until restart.
+    /// An index file could not be written; cleared when dispatch has caught up.
     IndexError = 8,
     /// The disk is full; cleared when there is room again.
     DiskFull = 16,

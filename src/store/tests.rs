@@ -42,7 +42,7 @@ fn config(root: &Path) -> BrokerConfig {
 }
 
 fn open_with(config: BrokerConfig) -> Result<Arc<Store>> {
-    Store::open(Arc::new(Live::new(config)))
+    Store::open(Arc::new(Live::new(config)), Arc::new(|_| ()))
 }
 
 fn open(root: &Path) -> Arc<Store> {

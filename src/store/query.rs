@@ -1,0 +1,36 @@
+//! Messages by key, found through the index.
+
+use super::Store;
+use crate::base::limits::QUERY_BYTES_MAX;
+use crate::base::slice::Slice;
+
+/// What a query found.
+pub struct QueryResult {
+    /// One record each, in the order of the log. Other keys of the same hash are among them.
+    pub slices: Vec<Slice>,
+    /// Store time of the newest message in the index.
+    pub last_update_timestamp: i64,
+    /// Its physical offset.
+    pub last_update_offset: i64,
+}
+
+impl Store {
+    /// At most `max` messages of the topic with this key, or unique key, stored from `begin` to
+    /// `end` (ms).
+    pub fn query(&self, topic: &str, key: &str, max: i32, begin: i64, end: i64) -> QueryResult {
+        let max = max.min(self.config.get().store.max_msgs_num_batch);
+        let max = usize::try_from(max).unwrap_or(0);
+        let hits = self.index.query(topic, key, max, begin, end);
+        let mut bytes = 0;
+        let records = hits.offsets.iter().filter_map(|offset| self.record_at(*offset));
+        let slices = records.take_while(|record| {
+            bytes += record.len();
+            bytes == record.len() || bytes <= QUERY_BYTES_MAX
+        });
+        QueryResult {
+            slices: slices.collect(),
+            last_update_timestamp: hits.last_timestamp,
+            last_update_offset: hits.last_physical,
+        }
+    }
+}

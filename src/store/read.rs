@@ -1,0 +1,341 @@
+//! Reading messages: by queue offset, by physical offset, by time. Replies are slices of the
+//! mapped log; no body is copied.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::commit_log::CommitLog;
+use super::consume_queue::{Queue, Unit};
+use super::mapped::MappedFile;
+use super::status::GetStatus;
+use crate::base::slice::Slice;
+use crate::config::{BrokerConfig, BrokerRole, StoreConfig};
+use crate::message::record::{self, RecordView};
+use crate::sys;
+
+/// A get looks at this many units at least before it gives up on finding a match.
+const SCAN_UNITS_MIN: usize = 800;
+/// Bytes of a record up to and with the field that says where it stands.
+const HEAD_BYTES: usize = 36;
+
+/// What a queue gave from some offset on.
+pub struct GetResult {
+    pub status: GetStatus,
+    /// Queue offset to ask for next.
+    pub next_begin_offset: i64,
+    /// Oldest offset of the queue.
+    pub min_offset: i64,
+    /// Offset of the queue's next message.
+    pub max_offset: i64,
+    /// The records, back to back over all slices.
+    pub slices: Vec<Slice>,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Their number.
+    pub count: i32,
+    /// The messages are so old that a slave should serve them.
+    pub suggest_slave: bool,
+}
+
+impl GetResult {
+    fn empty(status: GetStatus, next_begin_offset: i64, queue: (i64, i64)) -> GetResult {
+        GetResult {
+            status,
+            next_begin_offset,
+            min_offset: queue.0,
+            max_offset: queue.1,
+            slices: Vec::new(),
+            bytes: 0,
+            count: 0,
+            suggest_slave: false,
+        }
+    }
+}
+
+impl Store {
+    /// Messages of a queue from `offset` on whose tags code passes `filter`: at most `max_count`
+    /// and what the transfer limits of the configuration allow, but the first one always.
+    pub fn get(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_count: i32,
+        filter: &dyn Fn(i64) -> bool,
+    ) -> GetResult {
+        let config = self.config.get();
+        let at_master = |next| if keeps_offset(&config) { offset } else { next };
+        let nothing = |status, next, range| GetResult::empty(status, at_master(next), range);
+        let Some(queue) = self.queues.get(topic, queue_id) else {
+            return nothing(GetStatus::NoMessageInQueue, 0, (0, 0));
+        };
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        let refused = match offset {
+            _ if max == 0 => Some((GetStatus::NoMessageInQueue, 0)),
+            _ if offset < min => Some((GetStatus::OffsetTooSmall, min)),
+            _ if offset == max => Some((GetStatus::OffsetOverflowOne, offset)),
+            _ if offset > max => Some((GetStatus::OffsetOverflowBadly, max)),
+            _ => None,
+        };
+        if let Some((status, next)) = refused {
+            return nothing(status, next, (min, max));
+        }
+        let Some(units) = queue.units(offset) else {
+            let next = queue.next_file_offset(offset);
+            return nothing(GetStatus::OffsetFoundNull, next, (min, max));
+        };
+        let limits = Limits::new(&config.store, max_count, &self.log);
+        let mut scan = Scan::new(&self.log, &limits);
+        let mut scanned = 0;
+        for unit in units.iter().take(SCAN_UNITS_MIN.max(limits.count)) {
+            if !scan.unit(unit, filter) {
+                break;
+            }
+            scanned += 1;
+        }
+        scan.result(offset + scanned, (min, max))
+    }
+
+    /// Offset of the queue's next message; 0 for a queue that is not there.
+    pub fn max_offset_in_queue(&self, topic: &str, queue_id: i32) -> i64 {
+        self.queues.get(topic, queue_id).map_or(0, |queue| queue.max_offset())
+    }
+
+    /// Oldest offset of the queue; 0 for a queue that is not there.
+    pub fn min_offset_in_queue(&self, topic: &str, queue_id: i32) -> i64 {
+        self.queues.get(topic, queue_id).map_or(0, |queue| queue.min_offset())
+    }
+
+    /// The offset whose message was stored at `time` (ms), or nearest to it; of two equally near,
+    /// the earlier. 0 for a queue without messages.
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64) -> i64 {
+        let Some(queue) = self.queues.get(topic, queue_id) else { return 0 };
+        let (min, max) = (queue.min_offset(), queue.max_offset());
+        let stored = |offset| self.stored_at(&queue, offset);
+        // The first message stored at or after `time`. What cannot be read is old and being
+        // deleted, so it counts as before.
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if stored(middle).is_none_or(|at| at < time) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let right = Some(low).filter(|at| *at < max).and_then(stored);
+        let left = Some(low - 1).filter(|at| *at >= min).and_then(stored);
+        match (left, right) {
+            (Some(left), Some(right))
+                if time.saturating_sub(left) <= right.saturating_sub(time) =>
+            {
+                low - 1
+            }
+            (_, Some(_)) => low,
+            (Some(_), None) => low - 1,
+            (None, None) => min,
+        }
+    }
+
+    /// Store time of the message at a queue offset.
+    pub fn store_time_at(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        self.stored_at(&*self.queues.get(topic, queue_id)?, offset)
+    }
+
+    /// Store time of the queue's oldest message.
+    pub fn earliest_store_time(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        let queue = self.queues.get(topic, queue_id)?;
+        self.stored_at(&queue, queue.min_offset())
+    }
+
+    fn stored_at(&self, queue: &Queue, offset: i64) -> Option<i64> {
+        let unit = queue.unit(offset)?;
+        let record = self.record_at(unit.physical_offset)?;
+        RecordView::new(record.as_bytes()).map(|record| record.store_timestamp())
+    }
+
+    /// The whole record that begins at a physical offset; `None` when none begins there.
+    pub fn record_at(&self, physical_offset: i64) -> Option<Slice> {
+        let file = self.log.segments().find(physical_offset)?;
+        let position = usize::try_from(physical_offset - file.start()).ok()?;
+        let rest = file.bytes(position, file.wrote().checked_sub(position)?)?;
+        let record = RecordView::new(rest)?;
+        if record.physical_offset() != physical_offset {
+            return None;
+        }
+        file.slice(position, record.bytes().len())
+    }
+
+    /// Whether the message at a queue offset is young enough to be in the page cache. So is one
+    /// that is not there.
+    pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        let unit = self.queues.get(topic, queue_id).and_then(|queue| queue.unit(offset));
+        let limits = Limits::new(&self.config.get().store, 1, &self.log);
+        unit.is_none_or(|unit| !limits.is_old(unit.physical_offset))
+    }
+}
+
+/// A slave that does not check offsets leaves the judgement about them to its master.
+fn keeps_offset(config: &BrokerConfig) -> bool {
+    config.store.broker_role == BrokerRole::Slave && !config.store.offset_check_in_slave
+}
+
+/// How much one get may return.
+struct Limits {
+    count: usize,
+    hot: (usize, usize),
+    cold: (usize, usize),
+    /// Records below this physical offset are taken to be on disk only.
+    cold_below: i64,
+}
+
+impl Limits {
+    fn new(store: &StoreConfig, max_count: i32, log: &CommitLog) -> Limits {
+        let limit = |value: i32| usize::try_from(value).unwrap_or(0);
+        let ratio = i64::from(store.access_message_in_memory_max_ratio);
+        let memory = i64::try_from(memory_bytes()).unwrap_or(i64::MAX);
+        Limits {
+            count: limit(max_count),
+            hot: (
+                limit(store.max_transfer_bytes_on_message_in_memory),
+                limit(store.max_transfer_count_on_message_in_memory),
+            ),
+            cold: (
+                limit(store.max_transfer_bytes_on_message_in_disk),
+                limit(store.max_transfer_count_on_message_in_disk),
+            ),
+            cold_below: log.max_offset().saturating_sub((memory / 100).saturating_mul(ratio)),
+        }
+    }
+
+    fn is_old(&self, physical_offset: i64) -> bool {
+        physical_offset < self.cold_below
+    }
+}
+
+fn memory_bytes() -> u64 {
+    static BYTES: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *BYTES.get_or_init(sys::host::memory_bytes)
+}
+
+/// Walks units and collects their records.
+struct Scan<'a> {
+    log: &'a CommitLog,
+    limits: &'a Limits,
+    /// File of the last record.
+    file: Option<Arc<MappedFile>>,
+    /// Collected and not yet in `slices`: position in `file` and length of adjacent records.
+    open: (usize, usize),
+    slices: Vec<Slice>,
+    bytes: usize,
+    count: usize,
+    /// Units of records below are passed over: their file is gone.
+    gone_below: i64,
+    was_removing: bool,
+    last_physical: i64,
+}
+
+impl<'a> Scan<'a> {
+    fn new(log: &'a CommitLog, limits: &'a Limits) -> Scan<'a> {
+        Scan {
+            log,
+            limits,
+            file: None,
+            open: (0, 0),
+            slices: Vec::new(),
+            bytes: 0,
+            count: 0,
+            gone_below: i64::MIN,
+            was_removing: false,
+            last_physical: 0,
+        }
+    }
+
+    /// Looks at the next unit; false when the result is full without it.
+    fn unit(&mut self, unit: Unit, filter: &dyn Fn(i64) -> bool) -> bool {
+        self.last_physical = unit.physical_offset;
+        if unit.physical_offset < self.gone_below {
+            return true;
+        }
+        let size = usize::try_from(unit.size).unwrap_or(0);
+        if self.is_full(unit.physical_offset, size) {
+            return false;
+        }
+        if !filter(unit.tags_code) {
+            return true;
+        }
+        match self.position(unit.physical_offset, size) {
+            Some(position) => {
+                if position != self.open.0 + self.open.1 {
+                    self.close_slice();
+                    self.open.0 = position;
+                }
+                self.open.1 += size;
+                self.bytes += size;
+                self.count += 1;
+            }
+            None => self.was_removing = true,
+        }
+        true
+    }
+
+    fn is_full(&self, physical_offset: i64, size: usize) -> bool {
+        let old = self.limits.is_old(physical_offset);
+        let (bytes, count) = if old { self.limits.cold } else { self.limits.hot };
+        let more = self.bytes.saturating_add(size);
+        self.count > 0 && (self.count >= self.limits.count.min(count) || more > bytes)
+    }
+
+    /// Where in `file`, which is changed when necessary, the unit's record begins; `None` when it
+    /// is not there, or what is there is not that record.
+    fn position(&mut self, physical_offset: i64, size: usize) -> Option<usize> {
+        let inside = |file: &MappedFile| (file.start()..file.end()).contains(&physical_offset);
+        if !self.file.as_deref().is_some_and(inside) {
+            self.close_slice();
+            self.file = self.log.segments().find(physical_offset);
+        }
+        let Some(file) = &self.file else {
+            let first = self.log.segments().min_offset().unwrap_or(i64::MAX);
+            self.gone_below = self.gone_below.max(first);
+            return None;
+        };
+        let position = usize::try_from(physical_offset - file.start()).ok()?;
+        let bytes = file.bytes(position, size)?;
+        stands_at(bytes, physical_offset).then_some(position)
+    }
+
+    fn close_slice(&mut self) {
+        let (position, len) = std::mem::take(&mut self.open);
+        if len > 0
+            && let Some(slice) = self.file.as_ref().and_then(|file| file.slice(position, len))
+        {
+            self.slices.push(slice);
+        }
+    }
+
+    fn result(mut self, next_begin_offset: i64, queue: (i64, i64)) -> GetResult {
+        self.close_slice();
+        let status = match self.count {
+            0 if self.was_removing => GetStatus::MessageWasRemoving,
+            0 => GetStatus::NoMatchedMessage,
+            _ => GetStatus::Found,
+        };
+        GetResult {
+            slices: self.slices,
+            bytes: self.bytes,
+            count: self.count as i32,
+            suggest_slave: self.limits.is_old(self.last_physical),
+            ..GetResult::empty(status, next_begin_offset, queue)
+        }
+    }
+}
+
+/// Whether `bytes` are the record that was written at this physical offset, as far as its head says.
+fn stands_at(bytes: &[u8], physical_offset: i64) -> bool {
+    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return false };
+    let word = |at: usize| head[at..at + 4].try_into().map_or(0, i32::from_be_bytes);
+    let offset = head[28..].try_into().map_or(-1, i64::from_be_bytes);
+    word(0) as usize == bytes.len()
+        && matches!(word(4), record::MAGIC_V1 | record::MAGIC_V2)
+        && offset == physical_offset
+}
