@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::base::json;
 use crate::base::slice::Slice;
 
 /// The RocketMQ version this program speaks as: V4_9_8.
@@ -25,6 +26,29 @@ pub enum Codec {
 
 /// LanguageCode of RocketMQ: the number of the binary form; names in `language_name`.
 pub const LANGUAGE_JAVA: u8 = 0;
+/// A language whose name is not known.
+pub const LANGUAGE_OTHER: u8 = 7;
+
+const LANGUAGES: [&str; 14] = [
+    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP",
+    "OMS", "RUST", "NODE_JS",
+];
+
+/// The name of a LanguageCode.
+pub fn language_name(code: u8) -> &'static str {
+    LANGUAGES.get(usize::from(code)).unwrap_or(&"OTHER")
+}
+
+/// The LanguageCode of a number, if there is one.
+pub fn language_of_number(number: i64) -> Option<u8> {
+    u8::try_from(number).ok().filter(|&code| usize::from(code) < LANGUAGES.len())
+}
+
+/// The LanguageCode of a name in any case; `LANGUAGE_OTHER` when there is none.
+pub fn language_of_name(name: &str) -> u8 {
+    let index = LANGUAGES.iter().position(|known| json::same_name(name, known));
+    index.map_or(LANGUAGE_OTHER, |index| index as u8)
+}
 
 /// The ext fields of a header: name and value pairs in the order of arrival, in one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +78,31 @@ impl Fields {
         let name_end = self.text.len() as u32;
         let _ = write!(self.text, "{value}");
         self.ends.push((name_end, self.text.len() as u32));
+    }
+
+    /// Adds a pair whose value is a number.
+    pub fn push_number(&mut self, name: &str, value: i64) {
+        self.push(name, json::decimal(value, &mut [0; 20]));
+    }
+
+    /// Makes room for the pairs of a header of `bytes` bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.text.reserve(bytes);
+        self.ends.reserve(16);
+    }
+
+    /// Adds a pair as `write` appends it to the text: the name, whose end it returns, then the
+    /// value; `None` to add nothing after all.
+    pub(super) fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut String) -> Result<Option<usize>, E>,
+    ) -> Result<(), E> {
+        let start = self.text.len();
+        match write(&mut self.text)? {
+            Some(name_end) => self.ends.push((name_end as u32, self.text.len() as u32)),
+            None => self.text.truncate(start),
+        }
+        Ok(())
     }
 
     /// The value of `name`; the last one when it occurs more than once.

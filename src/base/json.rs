@@ -1,0 +1,94 @@
+//! JSON as fastjson reads and writes it, which every RocketMQ peer and file relies on.
+//!
+//! Reading takes what fastjson takes: comments, single quotes, names without quotes, commas too many,
+//! numbers where texts are wanted and the reverse, names in another case, objects as map keys (they
+//! become texts that hold the key's JSON), text that is not UTF-8. A null member counts as absent.
+//! Writing leaves out nulls, and has fastjson's forms for integer and object keys.
+
+mod scan;
+
+pub use scan::{JSON_DEPTH_MAX, Scanner, same_name};
+
+/// The decimal form of a number, in `buffer`.
+pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
+    let mut at = buffer.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+}
+
+/// Appends the characters of `text` as they stand between the quotes of a JSON text.
+pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut plain = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if !needs_look(byte) {
+            continue;
+        }
+        let width = match byte {
+            0xE2 if bytes[at..].starts_with(b"\xE2\x80\xA8") => 3,
+            0xE2 if bytes[at..].starts_with(b"\xE2\x80\xA9") => 3,
+            0xE2 => continue,
+            _ => 1,
+        };
+        out.extend_from_slice(&bytes[plain..at]);
+        plain = at + width;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            0xE2 => push_unicode(out, 0x2000 | u16::from(bytes[at + 2] & 0x3F)),
+            _ => push_unicode(out, u16::from(byte)),
+        }
+    }
+    out.extend_from_slice(&bytes[plain..]);
+}
+
+/// Whether a byte is escaped, or begins what may be.
+fn needs_look(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7F | 0xE2)
+}
+
+/// `\uXXXX`
+fn push_unicode(out: &mut Vec<u8>, unit: u16) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(DIGITS[usize::from(unit >> shift & 15)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals() {
+        for value in [0, 7, -1, 10, 1234567890123, i64::MAX, i64::MIN] {
+            assert_eq!(decimal(value, &mut [0; 20]), value.to_string());
+        }
+    }
+
+    #[test]
+    fn escapes_are_fastjson_s() {
+        let mut out = Vec::new();
+        push_escaped(&mut out, "a\"\\/\u{8}\t\n\u{c}\r\u{1}\u{1f}\u{7f}\u{2028}\u{2029}\u{2030}中");
+        let expected = r#"a\"\\/\b\t\n\f\r\u0001\u001F\u007F\u2028\u2029‰中"#;
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

@@ -1,0 +1,358 @@
+//! The tokens of lenient JSON, one pass over the text, never reading behind its end.
+
+use std::borrow::Cow;
+
+use crate::base::{Error, Result};
+
+/// How deep objects and lists may be nested.
+pub const JSON_DEPTH_MAX: u32 = 64;
+
+const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS);
+
+/// Whether fastjson takes `found` for the member `name`: but for case and underscores.
+pub fn same_name(found: &str, name: &str) -> bool {
+    fn folded(text: &str) -> impl Iterator<Item = u8> {
+        text.bytes().filter(|&byte| byte != b'_').map(|byte| byte.to_ascii_lowercase())
+    }
+    found == name || folded(found).eq(folded(name))
+}
+
+/// A position in a JSON text.
+#[derive(Clone)]
+pub struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning of `text`; a byte order mark is skipped.
+    pub fn new(text: &'a str) -> Scanner<'a> {
+        Scanner { text, at: if text.starts_with('\u{feff}') { 3 } else { 0 } }
+    }
+
+    /// An error at this position.
+    pub fn error(&self, what: &str) -> Error {
+        Error::Protocol(format!("JSON: {what} at byte {}", self.at))
+    }
+
+    /// Bytes not read yet.
+    pub fn left(&self) -> usize {
+        self.text.len() - self.at
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// The next byte behind blanks and comments.
+    pub fn peek(&mut self) -> Result<Option<u8>> {
+        loop {
+            match self.byte() {
+                Some(b' ' | b'\n' | b'\r' | b'\t' | 8 | 12) => self.at += 1,
+                Some(b'/') => self.comment()?,
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn comment(&mut self) -> Result<()> {
+        let rest = &self.text[self.at..];
+        let end = if rest.starts_with("//") {
+            rest.find('\n').map_or(rest.len(), |at| at + 1)
+        } else if let Some(inside) = rest.strip_prefix("/*") {
+            inside.find("*/").ok_or_else(|| self.error("comment without end"))? + 4
+        } else {
+            return Err(self.error("unexpected /"));
+        };
+        self.at += end;
+        Ok(())
+    }
+
+    /// Takes `byte`, which must be the next one behind blanks.
+    pub fn expect(&mut self, byte: u8) -> Result<()> {
+        if self.peek()? == Some(byte) {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(self.error(&format!("expected {}", byte as char)))
+        }
+    }
+
+    /// Inside an object or list: skips commas; whether `close` came, which is taken.
+    pub fn closes(&mut self, close: u8) -> Result<bool> {
+        loop {
+            match self.peek()? {
+                Some(b',') => self.at += 1,
+                Some(byte) if byte == close => {
+                    self.at += 1;
+                    return Ok(true);
+                }
+                Some(_) => return Ok(false),
+                None => return Err(self.error("ends too early")),
+            }
+        }
+    }
+
+    /// Nothing but blanks may follow.
+    pub fn end(&mut self) -> Result<()> {
+        match self.peek()? {
+            None => Ok(()),
+            Some(_) => Err(self.error("text behind the end")),
+        }
+    }
+
+    /// Appends a quoted text, which must be next, to `out`.
+    pub fn push_text(&mut self, out: &mut String) -> Result<()> {
+        let quote = self.quote()?;
+        loop {
+            let (plain, stop) = self.plain(quote)?;
+            out.push_str(plain);
+            if stop == quote {
+                return Ok(());
+            }
+            self.escape(out)?;
+        }
+    }
+
+    /// A quoted text, which must be next; borrowed when nothing in it is escaped.
+    pub fn text(&mut self) -> Result<Cow<'a, str>> {
+        let start = self.at;
+        let quote = self.quote()?;
+        let (plain, stop) = self.plain(quote)?;
+        if stop == quote {
+            return Ok(Cow::Borrowed(plain));
+        }
+        self.at = start;
+        let mut out = String::new();
+        self.push_text(&mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    fn quote(&mut self) -> Result<u8> {
+        match self.peek()? {
+            Some(quote @ (b'"' | b'\'')) => {
+                self.at += 1;
+                Ok(quote)
+            }
+            _ => Err(self.error("expected a text")),
+        }
+    }
+
+    /// The characters up to the next quote or backslash, which is taken and returned too.
+    fn plain(&mut self, quote: u8) -> Result<(&'a str, u8)> {
+        let start = self.at;
+        for (index, &byte) in self.text.as_bytes()[start..].iter().enumerate() {
+            if byte == quote || byte == b'\\' {
+                self.at = start + index + 1;
+                return Ok((&self.text[start..start + index], byte));
+            }
+        }
+        Err(self.error("text without end"))
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self, out: &mut String) -> Result<()> {
+        let Some(kind) = self.byte() else { return Err(self.error("text without end")) };
+        self.at += 1;
+        out.push(match kind {
+            b'"' | b'\'' | b'/' | b'\\' => kind as char,
+            b'b' => '\u{8}',
+            b't' => '\t',
+            b'n' => '\n',
+            b'v' => '\u{b}',
+            b'f' | b'F' => '\u{c}',
+            b'r' => '\r',
+            b'0'..=b'7' => (kind - b'0') as char,
+            b'x' => self.hex(2)? as u8 as char,
+            b'u' => self.unicode()?,
+            _ => return Err(self.error("unknown escape")),
+        });
+        Ok(())
+    }
+
+    fn hex(&mut self, digits: usize) -> Result<u16> {
+        let text = self.text.get(self.at..self.at + digits);
+        let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let value = text.and_then(|text| u16::from_str_radix(text, 16).ok());
+        let value = value.ok_or_else(|| self.error("bad escape"))?;
+        self.at += digits;
+        Ok(value)
+    }
+
+    /// A UTF-16 unit, or two that make a character; half of a pair reads as U+FFFD.
+    fn unicode(&mut self) -> Result<char> {
+        let first = self.hex(4)?;
+        if let Some(character) = char::from_u32(u32::from(first)) {
+            return Ok(character);
+        }
+        let second = self.clone();
+        if self.text[self.at..].starts_with("\\u") {
+            self.at += 2;
+            let pair = [first, self.hex(4)?];
+            if let Some(Ok(character)) = char::decode_utf16(pair).next() {
+                return Ok(character);
+            }
+        }
+        *self = second;
+        Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    /// A word without quotes: a number, `true`, `null`, a name. Not empty.
+    pub fn word(&mut self) -> Result<&'a str> {
+        self.peek()?;
+        let rest = &self.text[self.at..];
+        let is_end = |byte: u8| byte <= b' ' || b",:{}[]\"'/".contains(&byte);
+        let len = rest.bytes().position(is_end).unwrap_or(rest.len());
+        if len == 0 {
+            return Err(self.error("expected a value"));
+        }
+        self.at += len;
+        Ok(&rest[..len])
+    }
+
+    /// A member's name and the colon: a text, a word, or an object, which is taken as text.
+    pub fn name(&mut self) -> Result<Cow<'a, str>> {
+        let name = match self.peek()? {
+            Some(b'"' | b'\'') => self.text()?,
+            Some(b'{') => Cow::Borrowed(self.raw()?),
+            _ => Cow::Borrowed(self.word()?),
+        };
+        self.expect(b':')?;
+        Ok(name)
+    }
+
+    /// Skips a value of any kind; returns it as it stands in the text.
+    pub fn raw(&mut self) -> Result<&'a str> {
+        self.peek()?;
+        let start = self.at;
+        let mut nesting = Nesting::default();
+        loop {
+            match self.peek()? {
+                Some(b'"' | b'\'') => self.skip_text()?,
+                Some(open @ (b'{' | b'[')) => {
+                    self.at += 1;
+                    nesting.open(open).map_err(|what| self.error(what))?;
+                }
+                Some(close @ (b'}' | b']')) => {
+                    nesting.close(close).map_err(|what| self.error(what))?;
+                    self.at += 1;
+                }
+                Some(b',' | b':') if nesting.depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                Some(_) => {
+                    self.word()?;
+                }
+                None => return Err(self.error("ends too early")),
+            }
+            if nesting.depth == 0 {
+                return Ok(&self.text[start..self.at]);
+            }
+        }
+    }
+
+    fn skip_text(&mut self) -> Result<()> {
+        let quote = self.quote()?;
+        while self.plain(quote)?.1 != quote {
+            if self.byte().is_none() {
+                return Err(self.error("text without end"));
+            }
+            // An escaped character may be wider than a byte; only that it is no quote counts.
+            self.at += self.text[self.at..].chars().next().map_or(0, char::len_utf8);
+        }
+        Ok(())
+    }
+}
+
+/// The brackets that are open, one bit each.
+#[derive(Default)]
+struct Nesting {
+    depth: u32,
+    lists: u64,
+}
+
+impl Nesting {
+    fn open(&mut self, bracket: u8) -> std::result::Result<(), &'static str> {
+        if self.depth == JSON_DEPTH_MAX {
+            return Err("nested too deep");
+        }
+        self.depth += 1;
+        self.lists = self.lists << 1 | u64::from(bracket == b'[');
+        Ok(())
+    }
+
+    fn close(&mut self, bracket: u8) -> std::result::Result<(), &'static str> {
+        if self.depth == 0 || (self.lists & 1 == 1) != (bracket == b']') {
+            return Err("unexpected bracket");
+        }
+        self.depth -= 1;
+        self.lists >>= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &str) -> Result<String> {
+        let mut scanner = Scanner::new(json);
+        let text = scanner.text()?.into_owned();
+        scanner.end()?;
+        Ok(text)
+    }
+
+    #[test]
+    fn texts_with_every_escape() {
+        assert_eq!(text(r#" "a" "#).unwrap(), "a");
+        assert_eq!(text(r#"'a"\'b'"#).unwrap(), "a\"'b");
+        assert_eq!(
+            text(r#""\b\t\n\v\f\F\r\"\'\/\\\0\7\x41""#).unwrap(),
+            "\u{8}\t\n\u{b}\u{c}\u{c}\r\"'/\\\0\u{7}A"
+        );
+        assert_eq!(text(r#""\u4E2d\uD83D\uDE00""#).unwrap(), "中\u{1F600}");
+        assert_eq!(text(r#""\uD83D\u0041\uD83D""#).unwrap(), "\u{fffd}A\u{fffd}");
+        for bad in ["", "\"", "\"\\", "'a\"", r#""\u12"#, r#""\u+123""#, r#""\q""#, r#""\u12中""#]
+        {
+            assert!(text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_of_any_kind_are_skipped() {
+        for value in ["1", "\"a}\\\"\"", "{a:[1,{'b':\"]\"},/* } */null,]}", "-1.5e3", "[]"] {
+            let json = format!(" {value} , x");
+            let mut scanner = Scanner::new(&json);
+            assert_eq!(scanner.raw().unwrap(), value);
+            assert_eq!(scanner.peek().unwrap(), Some(b','));
+        }
+        for bad in ["", "}", "{]", "[", "{\"a", ",", "[\"\\", "/* ", "/"] {
+            assert!(Scanner::new(bad).raw().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(Scanner::new(&nested(64)).raw().is_ok());
+        assert!(Scanner::new(&nested(65)).raw().is_err());
+        assert!(Scanner::new(&"[{a:".repeat(60_000)).raw().is_err());
+    }
+
+    #[test]
+    fn names_are_matched_leniently() {
+        assert!(same_name("client_ID", "clientId"));
+        assert!(!same_name("clientIdx", "clientId"));
+        let json = "{ 'a' : 1,, b:2 // x\n {\"c\":1}:3 }";
+        let mut scanner = Scanner::new(json);
+        scanner.expect(b'{').unwrap();
+        let mut names = Vec::new();
+        while !scanner.closes(b'}').unwrap() {
+            names.push(scanner.name().unwrap().into_owned());
+            scanner.word().unwrap();
+        }
+        assert_eq!(names, ["a", "b", "{\"c\":1}"]);
+        scanner.end().unwrap();
+    }
+}

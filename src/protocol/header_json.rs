@@ -1,0 +1,165 @@
+//! The JSON header: read in one pass, straight into a Command, with fastjson's leniency; written in
+//! the order in which Java writes it.
+
+use crate::base::json::{self, Scanner};
+use crate::base::{Error, Result};
+use crate::protocol::command::{Command, Fields, language_name};
+use crate::protocol::command::{language_of_name, language_of_number};
+
+/// Reads the header of a frame; `Err` where Java closes the connection.
+pub fn decode(header: &[u8]) -> Result<Command> {
+    let text = String::from_utf8_lossy(header);
+    read(&mut Scanner::new(&text)).map_err(|error| Error::Protocol(format!("header: {error}")))
+}
+
+fn read(scanner: &mut Scanner<'_>) -> Result<Command> {
+    let mut command = Command::default();
+    scanner.expect(b'{')?;
+    while !scanner.closes(b'}')? {
+        let name = scanner.name()?;
+        member(&mut command, &name, scanner)?;
+    }
+    scanner.end()?;
+    Ok(command)
+}
+
+const MEMBERS: [&str; 7] = ["code", "extFields", "flag", "language", "opaque", "remark", "version"];
+
+fn member(command: &mut Command, name: &str, scanner: &mut Scanner<'_>) -> Result<()> {
+    match name {
+        "code" => command.code = int(scanner)?,
+        "flag" => command.flag = int(scanner)?,
+        "opaque" => command.opaque = int(scanner)?,
+        "version" => command.version = int(scanner)?,
+        "language" => command.language = language(scanner)?,
+        "remark" => {
+            let mut remark = String::new();
+            command.remark = push_value(scanner, &mut remark)?.then_some(remark);
+        }
+        "extFields" => command.fields = ext_fields(scanner)?,
+        other => match MEMBERS.iter().find(|known| json::same_name(other, known)) {
+            Some(known) => member(command, known, scanner)?,
+            None => {
+                scanner.raw()?;
+            }
+        },
+    }
+    Ok(())
+}
+
+/// A number, or its text; 0 when null.
+fn int(scanner: &mut Scanner<'_>) -> Result<i32> {
+    let here = scanner.clone();
+    let mut text = String::new();
+    let word = match scanner.peek()? {
+        Some(b'"' | b'\'') => {
+            scanner.push_text(&mut text)?;
+            text.as_str()
+        }
+        _ => scanner.word()?,
+    };
+    if let Ok(value) = word.parse() {
+        return Ok(value);
+    }
+    match word {
+        "" | "null" | "false" => return Ok(0),
+        "true" => return Ok(1),
+        _ => {}
+    }
+    let float = word.parse::<f64>().ok().map(f64::trunc);
+    let float = float.filter(|value| (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(value));
+    float.map(|value| value as i32).ok_or_else(|| here.error("expected a number"))
+}
+
+fn language(scanner: &mut Scanner<'_>) -> Result<u8> {
+    let here = scanner.clone();
+    if matches!(scanner.peek()?, Some(b'"' | b'\'')) {
+        return Ok(language_of_name(&scanner.text()?));
+    }
+    let word = scanner.word()?;
+    if word == "null" {
+        return Ok(language_of_name(""));
+    }
+    let number = word.parse().ok().and_then(language_of_number);
+    number.ok_or_else(|| here.error("unknown language number"))
+}
+
+fn ext_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
+    if scanner.peek()? != Some(b'{') {
+        let here = scanner.clone();
+        return match scanner.word() {
+            Ok("null") => Ok(None),
+            _ => Err(here.error("extFields is no object")),
+        };
+    }
+    scanner.expect(b'{')?;
+    let mut fields = Fields::new();
+    fields.reserve(scanner.left());
+    while !scanner.closes(b'}')? {
+        fields.push_with(|text| {
+            push_name(scanner, text)?;
+            let name_end = text.len();
+            Ok::<_, Error>(push_value(scanner, text)?.then_some(name_end))
+        })?;
+    }
+    Ok(Some(fields))
+}
+
+fn push_name(scanner: &mut Scanner<'_>, out: &mut String) -> Result<()> {
+    if matches!(scanner.peek()?, Some(b'"' | b'\'')) {
+        scanner.push_text(out)?;
+        scanner.expect(b':')
+    } else {
+        out.push_str(&scanner.name()?);
+        Ok(())
+    }
+}
+
+/// Appends a value as text: a text itself, of anything else its JSON. False when it is null.
+fn push_value(scanner: &mut Scanner<'_>, out: &mut String) -> Result<bool> {
+    if matches!(scanner.peek()?, Some(b'"' | b'\'')) {
+        scanner.push_text(out)?;
+        return Ok(true);
+    }
+    let raw = scanner.raw()?;
+    if raw == "null" {
+        return Ok(false);
+    }
+    out.push_str(raw);
+    Ok(true)
+}
+
+/// Appends the header of a command.
+pub fn encode(command: &Command, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"code\":");
+    push_number(out, command.code);
+    if let Some(fields) = &command.fields {
+        out.extend_from_slice(b",\"extFields\":{");
+        for (index, (name, value)) in fields.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            json::push_escaped(out, name);
+            out.extend_from_slice(b"\":\"");
+            json::push_escaped(out, value);
+            out.push(b'"');
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b",\"flag\":");
+    push_number(out, command.flag);
+    out.extend_from_slice(b",\"language\":\"");
+    out.extend_from_slice(language_name(command.language).as_bytes());
+    out.extend_from_slice(b"\",\"opaque\":");
+    push_number(out, command.opaque);
+    if let Some(remark) = &command.remark {
+        out.extend_from_slice(b",\"remark\":\"");
+        json::push_escaped(out, remark);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+    push_number(out, command.version);
+    out.push(b'}');
+}
+
+fn push_number(out: &mut Vec<u8>, value: i32) {
+    out.extend_from_slice(json::decimal(i64::from(value), &mut [0; 20]).as_bytes());
+}
