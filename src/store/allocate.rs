@@ -1,9 +1,9 @@
 //! The allocate thread: makes the next commit-log file before it is needed and keeps the pages just
 //! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -190,12 +190,12 @@ impl Allocate {
             if from >= file.size() {
                 break;
             }
+            locked.add(&file);
             let to = (from + WARM_STEP_BYTES as usize).min(file.size());
             if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to)) {
                 log::info!(target: "store", "cannot prefault {}: {e}", file.path().display());
                 break;
             }
-            locked.add(&file, from..to);
             at = file.start() + to as i64;
             self.warm.store(at, Ordering::Relaxed);
         }
@@ -223,39 +223,48 @@ fn status_of(error: &Error) -> PutStatus {
     }
 }
 
-/// The parts of the log that are locked in memory.
+/// What of the log is locked in memory: from some way behind the writer on.
 #[derive(Default)]
 struct Locked {
-    parts: std::collections::VecDeque<(Arc<MappedFile>, Range<usize>)>,
+    /// Each with the position from which it is locked, in the order of the log.
+    files: VecDeque<(Arc<MappedFile>, usize)>,
     refused: bool,
 }
 
 impl Locked {
-    fn add(&mut self, file: &Arc<MappedFile>, part: Range<usize>) {
-        if self.refused {
+    /// Locks the pages that will be used of `file`.
+    fn add(&mut self, file: &Arc<MappedFile>) {
+        let have = self.files.back().is_some_and(|(last, _)| last.start() >= file.start());
+        if have || self.refused {
             return;
         }
-        match file.lock(part.clone()) {
-            Ok(()) => self.parts.push_back((file.clone(), part)),
+        match file.lock() {
+            Ok(()) => self.files.push_back((file.clone(), 0)),
             Err(e) => {
                 self.refused = true;
-                log::info!(target: "store", "commit log is not locked in memory: {e}; \
-                    raise the memlock limit (ulimit -l) to {} KiB or more",
-                    2 * WARM_WINDOW_BYTES / 1024);
+                log::info!(target: "store", "the commit log is not locked in memory: {e}; \
+                    this takes CAP_IPC_LOCK or a memlock limit (ulimit -l) of {} KiB",
+                    2 * file.size() / 1024);
             }
         }
     }
 
+    /// Unlocks what the writer has left behind, a whole window at a time.
     fn release_before(&mut self, writer: i64) {
-        while let Some((file, part)) = self.parts.front() {
-            let end = file.start() + part.end as i64;
-            if end + PAGE_BYTES as i64 > writer {
-                break;
+        while let Some((file, from)) = self.files.front_mut() {
+            let until = (writer - file.start()).clamp(0, file.size() as i64) as usize;
+            if until < file.size() && until < *from + WARM_WINDOW_BYTES {
+                return;
             }
-            if let Err(e) = file.unlock(part.clone()) {
+            if let Err(e) = file.unlock(*from..until) {
                 log::debug!(target: "store", "munlock {}: {e}", file.path().display());
             }
-            self.parts.pop_front();
+            *from = until / PAGE_BYTES * PAGE_BYTES;
+            if until == file.size() {
+                self.files.pop_front();
+            } else {
+                return;
+            }
         }
     }
 }

@@ -275,14 +275,15 @@ impl MappedFile {
         self.map.advise_range(Advice::PopulateWrite, range.start, range.len())
     }
 
-    /// Keeps the pages of `range` in memory (mlock).
-    pub fn lock(&self, range: Range<usize>) -> io::Result<()> {
-        let range = self.pages(range);
-        // SAFETY: `pages` keeps the range within the mapping.
-        cvt(unsafe { libc::mlock(self.map.as_ptr().add(range.start).cast(), range.len()) })
+    /// Keeps every page of the file in memory from its first use on (mlock).
+    pub fn lock(&self) -> io::Result<()> {
+        // SAFETY: the whole mapping, which lives as long as `self`.
+        cvt(unsafe {
+            libc::mlock2(self.map.as_ptr().cast(), self.size(), libc::MLOCK_ONFAULT as _)
+        })
     }
 
-    /// Undoes `lock`.
+    /// Undoes `lock` for the pages of `range`.
     pub fn unlock(&self, range: Range<usize>) -> io::Result<()> {
         let range = self.pages(range);
         // SAFETY: `pages` keeps the range within the mapping.
@@ -378,7 +379,7 @@ mod tests {
         assert_eq!(file.wrote(), 0);
         file.reserve_all().unwrap();
         file.prefault(0..1 << 20).unwrap();
-        file.lock(4096..8192).and_then(|()| file.unlock(4096..8192)).unwrap();
+        file.lock().and_then(|()| file.unlock(4096..8192)).unwrap();
         assert!(fs::metadata(file.path()).unwrap().blocks() * 512 >= 1 << 20);
     }
 }
