@@ -92,8 +92,8 @@ def run(tool, servers, prefix, wanted):
     def send_message():
         out = tool("sendMessage", *namesrv, "-t", topic, "-p", "hello from mqadmin", "-k", "the-key", "-c", "TagX",
                    "-b", "broker-a", "-i", "3")
-        matches(r"^#Broker Name +#QID +#Send Result +#Message Id", out)
-        sent["id"] = matches(r"^broker-a +3 +SEND_OK +([0-9A-F]{32})", out)[1]
+        matches(r"^#Broker Name +#QID +#Send Result +#MsgId", out)
+        sent["id"] = matches(r"^broker-a +3 +SEND_OK +([0-9A-F]+)", out)[1]
 
     def topic_status():
         out = tool("topicStatus", *namesrv, "-t", topic)

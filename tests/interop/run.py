@@ -39,17 +39,19 @@ def java(version, *flags):
                            "-cp", build.java("client", version), "Interop"]
 
 
-# Client name, command line, cases; what a client has no feature for is not listed: no batch and no pull in ali-ons.
+# Client name, command line, cases. What a client cannot do is not listed: ali-ons has no one-way, no batch and no pull;
+# lite pull of 5.x uses a request of its own (361), which 4.9 servers do not know.
 CLIENTS = [
     ("java-4.9.8", java("4.9.8"), JAVA_CASES),
     ("java-5.3.3", java("5.3.3", "-Drocketmq.serialize.type=ROCKETMQ",
-                        "-Drocketmq.client.rebalance.waitInterval=2000"), JAVA_CASES),
+                        "-Drocketmq.client.rebalance.waitInterval=2000"),
+     [case for case in JAVA_CASES if case != "lite-pull"]),
     ("go-2.1.2", lambda _: [build.go()],
      ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
     ("cpp-python-0.4.4", lambda _: ["python3", os.path.join(HERE, "python", "main.py")],
      ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
     ("ali-ons-3.12.0", lambda _: ["node", build.node()],
-     ["send-sync", "send-async", "send-oneway", "tags", "retry", "rebalance", "restart"]),
+     ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"]),
 ]
 CRASH = ("java-4.9.8", java("4.9.8"), ["crash"])
 
