@@ -32,7 +32,7 @@ pub struct Settings {
     /// Folder of the files; `None` is standard error.
     pub dir: Option<PathBuf>,
     /// The first is the main one.
-    pub files: &'static [LogFile],
+    pub files: Vec<LogFile>,
     pub level: LevelFilter,
 }
 
@@ -53,7 +53,7 @@ static BACK_END: OnceLock<BackEnd> = OnceLock::new();
 
 struct BackEnd {
     to_writer: Sender<Order>,
-    files: &'static [LogFile],
+    files: Vec<LogFile>,
     dropped: AtomicU64,
 }
 
@@ -75,12 +75,16 @@ struct Line {
 /// Starts logging; once in a process. Fails when a file cannot be opened, naming it.
 pub fn init(settings: Settings) -> Result<()> {
     let Settings { dir, files, level } = settings;
-    let outputs = match &dir {
+    let mut outputs = match &dir {
         None => vec![Output::stderr()],
-        Some(dir) => files.iter().map(|file| Output::open(dir, file)).collect::<Result<_>>()?,
+        Some(dir) => files.iter().map(|file| Output::file(dir, file)).collect(),
     };
+    // Only the main file: the others are made when there is something to write.
+    if let Some(main) = outputs.first_mut() {
+        main.open()?;
+    }
     let (to_writer, orders) = bounded(LOG_QUEUE_LINES);
-    let files = if dir.is_some() { files } else { &[] };
+    let files = if dir.is_some() { files } else { Vec::new() };
     let back_end = BackEnd { to_writer, files, dropped: AtomicU64::new(0) };
     let taken = BACK_END.set(back_end).is_err() || log::set_logger(&Facade).is_err();
     if taken {
@@ -243,8 +247,8 @@ struct Output {
 struct Target {
     path: PathBuf,
     rule: LogFile,
-    file: File,
-    bytes: u64,
+    /// With its length in bytes; `None` until the first line.
+    file: Option<(File, u64)>,
 }
 
 impl Output {
@@ -252,13 +256,17 @@ impl Output {
         Output { target: None, pending: Vec::new(), failing: false }
     }
 
-    fn open(dir: &Path, rule: &LogFile) -> Result<Output> {
+    fn file(dir: &Path, rule: &LogFile) -> Output {
         let path = dir.join(format!("{}.log", rule.name));
-        let (file, bytes) = fs::create_dir_all(dir)
-            .and_then(|()| append_to(&path))
-            .what(|| format!("open log {}", path.display()))?;
-        let target = Some(Target { path, rule: *rule, file, bytes });
-        Ok(Output { target, pending: Vec::new(), failing: false })
+        let target = Some(Target { path, rule: *rule, file: None });
+        Output { target, pending: Vec::new(), failing: false }
+    }
+
+    fn open(&mut self) -> Result<()> {
+        match &mut self.target {
+            Some(t) => t.open().what(|| format!("open log {}", t.path.display())),
+            None => Ok(()),
+        }
     }
 
     fn write(&mut self) {
@@ -274,8 +282,10 @@ impl Output {
     }
 
     fn reopen(&mut self) {
-        if let Some(target) = &mut self.target {
-            let result = target.open_again();
+        if let Some(target) = &mut self.target
+            && target.file.take().is_some()
+        {
+            let result = target.open();
             self.report(result);
         }
     }
@@ -290,11 +300,17 @@ impl Output {
 
 impl Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let full = self.bytes > 0 && self.bytes + bytes.len() as u64 > self.rule.bytes_max;
+        self.open()?;
+        let long = |len: u64| len > 0 && len + bytes.len() as u64 > self.rule.bytes_max;
         // A file that cannot be moved away is written on: better too long than lines lost.
-        let rotated = if full { self.rotate() } else { Ok(()) };
-        self.file.write_all(bytes)?;
-        self.bytes += bytes.len() as u64;
+        let rotated = match self.file {
+            Some((_, len)) if long(len) => self.rotate(),
+            _ => Ok(()),
+        };
+        if let Some((file, len)) = &mut self.file {
+            file.write_all(bytes)?;
+            *len += bytes.len() as u64;
+        }
         rotated
     }
 
@@ -309,20 +325,22 @@ impl Target {
             }
         }
         fs::rename(&self.path, numbered(1))?;
-        self.open_again()
+        let old = self.file.take();
+        self.open().inspect_err(|_| self.file = old)
     }
 
-    fn open_again(&mut self) -> io::Result<()> {
-        (self.file, self.bytes) = append_to(&self.path)?;
+    /// Opens the file to append to it, unless it is open.
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            if let Some(dir) = self.path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            let len = file.metadata()?.len();
+            self.file = Some((file, len));
+        }
         Ok(())
     }
-}
-
-/// A file to append to, and its length.
-fn append_to(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
-    let bytes = file.metadata()?.len();
-    Ok((file, bytes))
 }
 
 #[cfg(test)]
@@ -338,7 +356,7 @@ mod tests {
     #[test]
     fn full_files_move_on_and_the_oldest_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let mut output = Output::open(dir.path(), &RULE).unwrap();
+        let mut output = Output::file(dir.path(), &RULE);
         for text in ["first 1\n", "second\n", "third\n", "a line longer than the file may be\n"] {
             output.pending.extend_from_slice(text.as_bytes());
             output.write();
@@ -354,7 +372,7 @@ mod tests {
     fn a_file_moved_away_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let rule = LogFile { bytes_max: 1000, ..RULE };
-        let outputs = vec![Output::open(dir.path(), &rule).unwrap()];
+        let outputs = vec![Output::file(dir.path(), &rule)];
         let (_to, orders) = bounded(1);
         let mut writer = Writer { orders, outputs, second: None };
         let (done, told) = bounded(1);

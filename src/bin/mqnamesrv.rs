@@ -1,1 +1,14 @@
-fn main() {}
+//! The NameServer daemon: flags, configuration, start, wait for a signal, stop.
+
+use std::process::ExitCode;
+
+use ferrocket::cli::{self, Exit};
+
+fn main() -> ExitCode {
+    cli::exit(run())
+}
+
+fn run() -> Result<u8, Exit> {
+    cli::namesrv(std::env::args_os().skip(1))?;
+    Err(Exit::failed("this build checks and prints configurations only"))
+}

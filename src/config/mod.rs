@@ -10,6 +10,7 @@ pub mod namesrv;
 pub mod properties;
 pub mod remoting;
 pub mod row;
+mod settle;
 pub mod store;
 mod update;
 mod value;

@@ -13,16 +13,16 @@ section! {
             "rocketmqHome" usually("$ROCKETMQ_HOME") fixed;
         /// File of the key-value table (order topics).
         kv_config_path: String = in_home("namesrv/kvConfig.json"),
-            "kvConfigPath" usually("$HOME/namesrv/kvConfig.json") fixed;
+            "kvConfigPath" usually("$HOME/namesrv/kvConfig.json") star fixed;
         /// File that changes at run time are written to; the file of -c when there is one.
         config_store_path: String = in_home("namesrv/namesrv.properties"),
-            "configStorePath" usually("$HOME/namesrv/namesrv.properties") fixed;
+            "configStorePath" usually("$HOME/namesrv/namesrv.properties") star fixed;
         /// Environment name that clusterTest adds to topic names.
         product_env_name: String = "center".to_string(), "productEnvName" live;
         /// Ask a central NameServer for the route of a topic that is not known here.
         cluster_test: bool = false, "clusterTest" later;
         /// Add the order configuration of a topic to its route.
-        order_message_enable: bool = false, "orderMessageEnable" live;
+        order_message_enable: bool = false, "orderMessageEnable" star live;
         /// Keys that cannot be changed at run time, with a semicolon between two.
         config_black_list: String = "configBlackList;configStorePath;kvConfigPath".to_string(),
             "configBlackList" fixed;
