@@ -27,4 +27,7 @@ pub mod client;
 
 pub mod admin;
 
+#[cfg(feature = "bench")]
+pub mod bench;
+
 pub mod cli;
