@@ -1,5 +1,7 @@
 //! Every cap of the program: what a peer, a file or an operator can make grow, and how far.
 
+use std::time::Duration;
+
 /// Largest frame, its length word included (`com.rocketmq.remoting.frameMaxLength`).
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest topic name in bytes.
@@ -27,5 +29,33 @@ pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
 pub const STALE_GAP_BYTES: usize = 1024 * 1024;
+
+/// Connections of one listener; further ones are closed as they are accepted.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// Bytes waiting to leave on a connection from which on no more requests are read from it.
+pub const OUTBOX_SOFT_BYTES: usize = 1024 * 1024;
+/// Memory that waiting bytes of one connection may take (mapped bodies take none): beyond, it is
+/// closed.
+pub const OUTBOX_HARD_BYTES: usize = 64 * 1024 * 1024;
+/// Mapped bytes that may wait on one connection: beyond, it is closed.
+pub const OUTBOX_MAPPED_BYTES: usize = 1024 * 1024 * 1024;
+/// Memory for what waits to leave, over all connections of a server: beyond, the connection that
+/// needs more is closed.
+pub const OUTBOXES_BYTES: usize = 512 * 1024 * 1024;
+/// A connection whose peer takes no byte of what waits for it is closed after this long.
+pub const OUTBOX_STALL: Duration = Duration::from_secs(60);
+/// A frame must be complete this long after its first byte, or its connection is closed.
+pub const FRAME_TIME: Duration = Duration::from_secs(60);
+/// Memory for frames that are not complete, over all connections of a server: beyond, the
+/// connection with the oldest such frame is closed.
+pub const HALF_FRAMES_BYTES: usize = 256 * 1024 * 1024;
+/// How long no connection is accepted after the system has refused one (no descriptors left).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same complaint about connections is logged once in this time.
+pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+/// Connections that a corked thread leaves unflushed.
+pub const CORK_CONNECTIONS: usize = 64;
+/// How long a server that stops goes on sending replies.
+pub const STOP_FLUSH: Duration = Duration::from_secs(2);
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

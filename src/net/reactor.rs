@@ -1,0 +1,516 @@
+//! One I/O thread: it waits for its sockets, reads from them and lets go of them.
+//!
+//! A turn of the loop takes the new connections in, reads from every socket that has something to
+//! read, cuts all complete frames and hands the requests of each connection over in one batch.
+//! Replies do not pass here, except those of connections whose socket was full (`Conn`).
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use super::input::{Input, Turn};
+use super::{Conn, Port, Request, Service, cork};
+use crate::base::error::IoContext;
+use crate::base::limits::{FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH};
+use crate::base::{Error, Result, thread};
+use crate::protocol::Command;
+
+/// The buffer that all connections of a reactor are read into.
+const READ_BYTES: usize = 128 * 1024;
+/// Reads from one connection before the others get their turn.
+const READS_PER_TURN: usize = 8;
+/// How often deadlines of our own requests are looked at while there are any.
+const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
+/// How often a stopping reactor looks whether everything has left.
+const STOP_PERIOD: Duration = Duration::from_millis(10);
+/// The token of the waker; connections use their ids, which begin at 1.
+const WAKER: Token = Token(0);
+
+/// The times after which a connection is closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Nothing read and nothing written.
+    pub idle: Duration,
+    /// A frame begun and not complete.
+    pub frame: Duration,
+    /// Bytes waiting and none taken by the peer.
+    pub stall: Duration,
+}
+
+impl Times {
+    /// The limits, and the configured idle time in seconds.
+    pub fn new(idle_seconds: i32) -> Times {
+        let seconds = u64::try_from(idle_seconds).unwrap_or(0).max(1);
+        Times { idle: Duration::from_secs(seconds), frame: FRAME_TIME, stall: OUTBOX_STALL }
+    }
+}
+
+/// How far a reactor has got with stopping.
+mod phase {
+    pub const RUN: u8 = 0;
+    /// Nothing is read any more.
+    pub const QUIET: u8 = 1;
+    /// What waits is sent, then everything is closed.
+    pub const END: u8 = 2;
+}
+
+/// What other threads know of a reactor.
+pub struct Remote {
+    waker: Waker,
+    registry: Registry,
+    /// Connections to take in; `None` when the reactor has ended.
+    inbox: Mutex<Option<Vec<Link>>>,
+    phase: AtomicU8,
+    /// Connections it has.
+    load: AtomicUsize,
+    /// It looks at deadlines.
+    ticking: AtomicBool,
+    /// Bytes of memory held for what waits to leave.
+    waiting: AtomicUsize,
+    /// Reactors that share the limits.
+    share: usize,
+}
+
+impl Remote {
+    pub fn new(share: usize) -> io::Result<(Remote, Poll)> {
+        let poll = Poll::new()?;
+        let remote = Remote {
+            waker: Waker::new(poll.registry(), WAKER)?,
+            registry: poll.registry().try_clone()?,
+            inbox: Mutex::new(Some(Vec::new())),
+            phase: AtomicU8::new(phase::RUN),
+            load: AtomicUsize::new(0),
+            ticking: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            share,
+        };
+        Ok((remote, poll))
+    }
+
+    /// Makes sure that deadlines are looked at.
+    pub fn watch_deadlines(&self) {
+        if !self.ticking.swap(true, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Replaces `was` by `is` in the account of bytes that wait; returns their sum.
+    pub fn account(&self, was: usize, is: usize) -> usize {
+        if was == is {
+            return self.waiting.load(Ordering::Relaxed);
+        }
+        let before = self.waiting.fetch_add(is.wrapping_sub(was), Ordering::Relaxed);
+        before.wrapping_add(is).wrapping_sub(was)
+    }
+
+    /// Reactors that share the limits with this one.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
+    fn enter(&self, phase: u8) {
+        self.phase.store(phase, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!(target: "remoting", "wake a reactor: {error}");
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Option<Vec<Link>>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the connections of a listener.
+pub struct Seat {
+    taken: Arc<AtomicUsize>,
+}
+
+impl Seat {
+    /// A place if one of `limit` is free.
+    pub fn take(taken: &Arc<AtomicUsize>, limit: usize) -> Option<Seat> {
+        let seat = Seat { taken: taken.clone() };
+        (taken.fetch_add(1, Ordering::Relaxed) < limit).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The reactors of a server or a client.
+pub struct Reactors {
+    remotes: Vec<Arc<Remote>>,
+    threads: Mutex<Vec<thread::Handle>>,
+    service: Arc<dyn Service>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Reactors {
+    /// Starts `count` threads named after `name`.
+    pub fn start(
+        name: &str,
+        count: usize,
+        times: Times,
+        service: Arc<dyn Service>,
+    ) -> Result<Reactors> {
+        let threads = Mutex::default();
+        let mut reactors = Reactors { remotes: Vec::new(), threads, service };
+        for index in 0..count {
+            let (remote, poll) = Remote::new(count).what(|| "create a reactor".to_string())?;
+            let remote = Arc::new(remote);
+            let reactor = Reactor::new(poll, remote.clone(), times, reactors.service.clone());
+            let thread = thread::spawn(&format!("{name}-{index}"), move || reactor.run())?;
+            reactors.remotes.push(remote);
+            reactors.threads().push(thread);
+        }
+        Ok(reactors)
+    }
+
+    /// Takes a connected socket in, on the reactor that has the fewest.
+    pub fn adopt(
+        &self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        port: Port,
+        seat: Option<Seat>,
+    ) -> io::Result<Arc<Conn>> {
+        let load = |remote: &&Arc<Remote>| remote.load.load(Ordering::Relaxed);
+        let Some(remote) = self.remotes.iter().min_by_key(load) else {
+            return Err(ErrorKind::NotConnected.into());
+        };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        // Both interests for good: a full socket announces itself when it has room again.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        remote.registry.register(&mut socket, Token(id as usize), interest)?;
+        let socket = Arc::new(socket);
+        let conn = Conn::new(id, peer, port, Some(socket.clone()), remote.clone());
+        let link = Link::new(conn.clone(), socket, seat);
+        match remote.inbox().as_mut() {
+            Some(inbox) => inbox.push(link),
+            None => return Err(ErrorKind::NotConnected.into()),
+        }
+        remote.load.fetch_add(1, Ordering::Relaxed);
+        remote.wake();
+        Ok(conn)
+    }
+
+    /// Reads no more, lets the service answer what it has, sends that and closes everything.
+    pub fn stop(&self) {
+        self.remotes.iter().for_each(|remote| remote.enter(phase::QUIET));
+        self.service.drain();
+        self.remotes.iter().for_each(|remote| remote.enter(phase::END));
+        let threads = std::mem::take(&mut *self.threads());
+        threads.into_iter().for_each(thread::Handle::join);
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<thread::Handle>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reactors {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A connection as its reactor sees it.
+struct Link {
+    conn: Arc<Conn>,
+    socket: Arc<TcpStream>,
+    input: Input,
+    /// Reading waits until the outbox has emptied.
+    paused: bool,
+    /// Last time bytes came or went.
+    active: Instant,
+    /// Last time the peer took bytes, or nothing waited for it.
+    taking: Instant,
+    _seat: Option<Seat>,
+}
+
+impl Link {
+    fn new(conn: Arc<Conn>, socket: Arc<TcpStream>, seat: Option<Seat>) -> Link {
+        let (input, now) = (Input::default(), Instant::now());
+        Link { conn, socket, input, paused: false, active: now, taking: now, _seat: seat }
+    }
+
+    /// Reads once, gives responses to who waits for them and the requests to the service.
+    fn read(&mut self, shared: &mut [u8], now: Instant, service: &dyn Service) -> Result<Turn> {
+        self.active = now;
+        let _cork = cork();
+        let mut batch = Vec::new();
+        let conn = &self.conn;
+        let turn = self.input.read(&mut &*self.socket, shared, now, |command| {
+            if command.is_response() {
+                respond(conn, command);
+            } else {
+                batch.push(Request::arrived_at(command, conn.clone(), now));
+            }
+        });
+        if !batch.is_empty() {
+            service.requests(batch);
+        }
+        turn
+    }
+
+    /// Why it has to be closed now, if it has.
+    fn overdue(&mut self, now: Instant, times: &Times) -> Option<&'static str> {
+        let (wrote, blocked) = self.conn.take_progress();
+        if wrote {
+            self.active = now;
+        }
+        if wrote || !blocked {
+            self.taking = now;
+        }
+        let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        if self.input.since().is_some_and(|since| over(since, times.frame)) {
+            return Some("a frame was not complete in time");
+        }
+        if over(self.taking, times.stall) {
+            return Some("the peer does not read");
+        }
+        (over(self.active, times.idle) || self.conn.is_closed()).then_some("idle")
+    }
+}
+
+fn respond(conn: &Arc<Conn>, response: Command) {
+    match conn.pending().take(response.opaque) {
+        Some(waiter) => waiter.complete(response),
+        None => log::debug!(
+            target: "remoting", "{}: nobody waits for response {}", conn.peer(), response.opaque
+        ),
+    }
+}
+
+thread_local! {
+    static ON_REACTOR: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is a reactor, which must not wait for anything.
+pub fn on_reactor() -> bool {
+    ON_REACTOR.get()
+}
+
+struct Reactor {
+    poll: Poll,
+    remote: Arc<Remote>,
+    service: Arc<dyn Service>,
+    times: Times,
+    links: HashMap<Token, Link>,
+    buffer: Vec<u8>,
+    /// Bytes held for incomplete frames.
+    held: usize,
+    /// Connections whose socket may not be empty yet.
+    again: Vec<Token>,
+    now: Instant,
+    next_expire: Instant,
+    next_sweep: Instant,
+    end_by: Option<Instant>,
+}
+
+impl Reactor {
+    fn new(poll: Poll, remote: Arc<Remote>, times: Times, service: Arc<dyn Service>) -> Reactor {
+        let now = Instant::now();
+        Reactor {
+            poll,
+            remote,
+            service,
+            times,
+            links: HashMap::new(),
+            buffer: vec![0; READ_BYTES],
+            held: 0,
+            again: Vec::new(),
+            now,
+            next_expire: now,
+            next_sweep: now,
+            end_by: None,
+        }
+    }
+
+    fn run(mut self) {
+        ON_REACTOR.set(true);
+        let mut events = Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, self.pause()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::error!(target: "remoting", "a reactor ends: poll: {error}");
+                    break;
+                }
+            }
+            self.now = Instant::now();
+            self.take_in();
+            let again = std::mem::take(&mut self.again);
+            events.iter().for_each(|event| self.ready(event));
+            again.into_iter().for_each(|token| self.read(token));
+            self.expire();
+            self.sweep();
+            if self.ended() {
+                break;
+            }
+        }
+        self.close_all();
+    }
+
+    /// How long there is nothing to do unless a socket has news.
+    fn pause(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.remote.phase.load(Ordering::SeqCst) == phase::END {
+            return Some(STOP_PERIOD);
+        }
+        if self.remote.ticking.load(Ordering::SeqCst) {
+            return Some(self.next_expire.saturating_duration_since(self.now));
+        }
+        (!self.links.is_empty()).then(|| self.next_sweep.saturating_duration_since(self.now))
+    }
+
+    /// Takes in what `Reactors::adopt` has left. News may have come before: it reads at once.
+    fn take_in(&mut self) {
+        let new = match self.remote.inbox().as_mut() {
+            Some(inbox) if !inbox.is_empty() => std::mem::take(inbox),
+            _ => return,
+        };
+        for link in new {
+            let token = Token(link.conn.id() as usize);
+            self.service.connected(&link.conn);
+            link.conn.writable();
+            self.links.insert(token, link);
+            self.read(token);
+        }
+    }
+
+    fn ready(&mut self, event: &Event) {
+        let Some(link) = self.links.get_mut(&event.token()) else { return };
+        if event.is_writable() {
+            link.conn.writable();
+        }
+        let resume = link.paused && !link.conn.is_choked();
+        if link.paused && !resume && (event.is_error() || event.is_write_closed()) {
+            self.close(event.token(), "reset by the peer");
+        } else if resume || event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(event.token());
+        }
+    }
+
+    /// Reads until the socket is empty, the outbox is full or others must have their turn.
+    fn read(&mut self, token: Token) {
+        for _ in 0..READS_PER_TURN {
+            let Some(link) = self.links.get_mut(&token) else { return };
+            let quiet = self.remote.phase.load(Ordering::Relaxed) != phase::RUN;
+            link.paused = quiet || link.conn.is_choked();
+            if link.paused {
+                return;
+            }
+            let before = link.input.held();
+            let turn = catch_unwind(AssertUnwindSafe(|| {
+                link.read(&mut self.buffer, self.now, &*self.service)
+            }));
+            self.held = self.held + link.input.held() - before;
+            match turn {
+                Ok(Ok(Turn::More)) => {}
+                Ok(Ok(Turn::Drained)) => return self.check_held(),
+                Ok(Ok(Turn::End)) => return self.close(token, "closed by the peer"),
+                Ok(Err(Error::Protocol(text))) => {
+                    log::warn!(target: "remoting", "{}: {text}", link.conn.peer());
+                    return self.close(token, "what it sends is no frame");
+                }
+                Ok(Err(_)) => return self.close(token, "reset by the peer"),
+                Err(_) => return self.close(token, "a panic"),
+            }
+        }
+        self.again.push(token);
+        self.check_held();
+    }
+
+    /// Keeps the memory of incomplete frames bounded, at the cost of the slowest sender.
+    fn check_held(&mut self) {
+        while self.held > HALF_FRAMES_BYTES / self.remote.share {
+            let halves = self.links.iter().filter(|(_, link)| link.input.since().is_some());
+            let oldest = halves.min_by_key(|(_, link)| link.input.since());
+            let Some(token) = oldest.map(|(token, _)| *token) else { return };
+            self.close(token, "too much memory for frames that are not complete");
+        }
+    }
+
+    /// Fails requests of ours that have waited too long.
+    fn expire(&mut self) {
+        if self.now < self.next_expire || !self.remote.ticking.load(Ordering::SeqCst) {
+            return;
+        }
+        self.next_expire = self.now + DEADLINE_PERIOD;
+        // First the flag, then the tables: what is added meanwhile sets it again.
+        self.remote.ticking.store(false, Ordering::SeqCst);
+        let mut more = false;
+        for link in self.links.values() {
+            more |= link.conn.pending().expire(self.now, link.conn.peer());
+        }
+        if more {
+            self.remote.ticking.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Closes what has been idle, stuck or half open for too long.
+    fn sweep(&mut self) {
+        if self.now < self.next_sweep {
+            return;
+        }
+        let shortest = self.times.idle.min(self.times.frame).min(self.times.stall);
+        let period = (shortest / 16).clamp(Duration::from_millis(50), Duration::from_secs(5));
+        self.next_sweep = self.now + period;
+        let mut doomed = Vec::new();
+        for (token, link) in &mut self.links {
+            if let Some(reason) = link.overdue(self.now, &self.times) {
+                doomed.push((*token, reason));
+            }
+        }
+        doomed.into_iter().for_each(|(token, reason)| self.close(token, reason));
+    }
+
+    /// Whether the reactor has stopped and everything has left, or has had its time.
+    fn ended(&mut self) -> bool {
+        if self.remote.phase.load(Ordering::SeqCst) != phase::END {
+            return false;
+        }
+        let end_by = *self.end_by.get_or_insert(self.now + STOP_FLUSH);
+        self.links.values().for_each(|link| link.conn.writable());
+        self.now >= end_by || !self.links.values().any(|link| link.conn.has_output())
+    }
+
+    fn close(&mut self, token: Token, reason: &'static str) {
+        let Some(link) = self.links.remove(&token) else { return };
+        self.held -= link.input.held();
+        self.remote.load.fetch_sub(1, Ordering::Relaxed);
+        let reason = link.conn.release(reason);
+        log::debug!(target: "remoting", "connection {} closed: {reason}", link.conn.peer());
+        self.service.closed(&link.conn);
+    }
+
+    fn close_all(mut self) {
+        self.take_in();
+        let late = self.remote.inbox().take();
+        for link in late.into_iter().flatten() {
+            link.conn.release("this side stops");
+        }
+        let tokens: Vec<Token> = self.links.keys().copied().collect();
+        tokens.into_iter().for_each(|token| self.close(token, "this side stops"));
+    }
+}
