@@ -5,9 +5,13 @@
 //! become texts that hold the key's JSON), text that is not UTF-8. A null member counts as absent.
 //! Writing leaves out nulls, and has fastjson's forms for integer and object keys.
 
+mod read;
 mod scan;
+mod write;
 
+pub use read::{from_slice, from_str};
 pub use scan::{JSON_DEPTH_MAX, Scanner, same_name};
+pub use write::{to_pretty, to_string, to_vec, to_vec_strict};
 
 /// The decimal form of a number, in `buffer`.
 pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
@@ -59,6 +63,21 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&bytes[plain..]);
 }
 
+/// The same in ASCII, `/` escaped too: the strict form.
+fn push_escaped_ascii(out: &mut Vec<u8>, text: &str) {
+    for character in text.chars() {
+        match character {
+            '/' => out.extend_from_slice(b"\\/"),
+            '\0'..='\u{7f}' => push_escaped(out, character.encode_utf8(&mut [0; 4])),
+            _ => {
+                for &unit in character.encode_utf16(&mut [0; 2]).iter() {
+                    push_unicode(out, unit);
+                }
+            }
+        }
+    }
+}
+
 /// Whether a byte is escaped, or begins what may be.
 fn needs_look(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7F | 0xE2)
@@ -74,21 +93,4 @@ fn push_unicode(out: &mut Vec<u8>, unit: u16) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decimals() {
-        for value in [0, 7, -1, 10, 1234567890123, i64::MAX, i64::MIN] {
-            assert_eq!(decimal(value, &mut [0; 20]), value.to_string());
-        }
-    }
-
-    #[test]
-    fn escapes_are_fastjson_s() {
-        let mut out = Vec::new();
-        push_escaped(&mut out, "a\"\\/\u{8}\t\n\u{c}\r\u{1}\u{1f}\u{7f}\u{2028}\u{2029}\u{2030}中");
-        let expected = r#"a\"\\/\b\t\n\f\r\u0001\u001F\u007F\u2028\u2029‰中"#;
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-}
+mod tests;
