@@ -38,6 +38,8 @@ pub struct Allocate {
 #[derive(Default)]
 struct State {
     next: Option<Arc<MappedFile>>,
+    /// End of the file taken last, which its taker may not have added to the segments yet.
+    taken_end: i64,
     /// What to answer to who needs the next file, while it cannot be made.
     failed: Option<PutStatus>,
     stop: bool,
@@ -74,7 +76,9 @@ impl Allocate {
     /// one holds for long.
     pub fn take(&self, start: i64) -> Option<Arc<MappedFile>> {
         let mut state = self.state();
-        if state.next.as_ref()?.start() == start { state.next.take() } else { None }
+        let file = state.next.take_if(|next| next.start() == start)?;
+        state.taken_end = file.end();
+        Some(file)
     }
 
     /// Waits until the file that begins at `start` may be ready, or says why there is none.
@@ -140,10 +144,14 @@ impl Allocate {
 
     /// Makes the next file unless it is there.
     fn make_next(&self) {
-        if self.state().next.is_some() {
-            return;
-        }
-        let start = self.segments.last().map_or(0, |last| last.end());
+        let taken_end = {
+            let state = self.state();
+            if state.next.is_some() {
+                return;
+            }
+            state.taken_end
+        };
+        let start = self.segments.last().map_or(0, |last| last.end()).max(taken_end);
         let made = self.create(start);
         let mut state = self.state();
         match made {
