@@ -337,4 +337,6 @@ fn file_bytes(config: &StoreConfig) -> Result<usize> {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;

@@ -339,3 +339,6 @@ fn stands_at(bytes: &[u8], physical_offset: i64) -> bool {
         && matches!(word(4), record::MAGIC_V1 | record::MAGIC_V2)
         && offset == physical_offset
 }
+
+#[cfg(test)]
+mod tests;

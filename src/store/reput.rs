@@ -384,3 +384,6 @@ fn next_record(bytes: &[u8], at: usize, start: i64) -> Option<usize> {
             if record.physical_offset() == start + *at as i64)
     })
 }
+
+#[cfg(test)]
+mod tests;
