@@ -17,6 +17,8 @@ use crate::base::{Error, Result, thread};
 /// How often a thread without answers looks whether the run has ended.
 const TICK: Duration = Duration::from_millis(50);
 const READ_BYTES: usize = 1024 * 1024;
+/// Longest latency told apart: one minute in ns. Longer ones count as this.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// What was measured, all threads together.
 pub struct Outcome {
@@ -110,7 +112,8 @@ impl Load {
 
 impl Outcome {
     fn new() -> Result<Outcome> {
-        let latency = Histogram::new(3).map_err(|error| Error::Config(error.to_string()))?;
+        let latency = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)
+            .map_err(|error| Error::Config(error.to_string()))?;
         Ok(Outcome { seconds: 0.0, messages: 0, bytes: 0, refused: 0, refused_code: 0, latency })
     }
 
