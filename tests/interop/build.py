@@ -48,7 +48,7 @@ def maven(profile, version):
 def java(profile, version):
     """Class path of our Java programs, compiled against the jars of a profile and version."""
     jars = os.path.join(maven(profile, version), "*")
-    names = ["Interop", "Inbox", "Sending", "Consuming", "Restart", "Crash"]
+    names = ["Interop", "Inbox", "Sending", "Consuming", "Restart", "Crash", "OtherBroker"]
     names += ["MqAdmin"] if profile == "tools" else []
     sources = [f"java/src/{name}.java" for name in names]
     classes = made(f"classes-{profile}-{version}", ["java/pom.xml", *sources], lambda folder: run([
@@ -85,14 +85,20 @@ def node():
 
 
 @functools.cache
-def binaries():
-    """Folder with our mqnamesrv and mqbroker."""
-    target = os.path.dirname(OUT)
+def built():
+    """Folder with our programs, None when they are not built."""
     for kind in ("release", "debug"):
-        folder = os.path.join(target, kind)
-        if os.path.exists(os.path.join(folder, "mqbroker")) and os.path.exists(os.path.join(folder, "mqnamesrv")):
+        folder = os.path.join(os.path.dirname(OUT), kind)
+        if all(os.path.exists(os.path.join(folder, name)) for name in ("mqnamesrv", "mqbroker", "mqadmin")):
             return folder
-    raise SystemExit("interop: no mqnamesrv and mqbroker in target/release or target/debug: run cargo build --release")
+    return None
+
+
+def binaries():
+    folder = built()
+    if folder is None:
+        raise SystemExit("interop: nothing in target/release or target/debug: run cargo build --release")
+    return folder
 
 
 LOGBACK = """<configuration><appender name="F" class="ch.qos.logback.core.FileAppender"><file>${user.home}/root.log</file>

@@ -6,9 +6,9 @@
 Prints one line a case; exit code 1 when one failed. PATTERN is a shell pattern on client/case, such as 'go/*'.
 
 A client program is started as PROGRAM NAMESRV PREFIX CASE... and prints "ok CASE" or "fail CASE: why" for each of
-them. It uses topics PREFIX-name, which are made before with 4 queues. "restart" or "kill" on its output asks for an
-orderly restart or kill -9 and restart of the broker; the program waits for a line on its input. The programs of a
-wave run side by side; the broker is restarted once, when all of them have asked or ended.
+them. It uses topics PREFIX-name, which are made before with 4 queues. "restart", "kill" or "swap" on its output asks for
+an orderly restart, kill -9 and restart, or the other kind of broker on the same store; the program waits for a line on
+its input. The programs of a wave run side by side; the broker is restarted once, when all of them have asked or ended.
 """
 
 import argparse
@@ -31,7 +31,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TIME_LIMIT = 180
 JAVA_CASES = ["send-sync", "send-async", "send-oneway", "send-batch", "values", "vip-channel", "auto-topic", "query",
               "tags", "pull", "lite-pull", "retry", "rebalance", "restart", "offsets"]
-TOPICS = ["send", "tags", "pull", "lite", "retry", "rebalance", "restart", "offsets", "crash"]
+TOPICS = ["send", "tags", "pull", "lite", "retry", "rebalance", "restart", "offsets", "crash", "other"]
 
 
 def java(version, *flags):
@@ -53,7 +53,8 @@ CLIENTS = [
     ("ali-ons-3.12.0", lambda _: ["node", build.node()],
      ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"]),
 ]
-CRASH = ("java-4.9.8", java("4.9.8"), ["crash"])
+# These stop the broker in ways of their own, so they run alone.
+ALONE = [("java-4.9.8", java("4.9.8"), [case]) for case in ("crash", "other-broker")]
 
 
 class Program:
@@ -122,8 +123,11 @@ def wave(clients, servers, report):
             program, line = events.get(timeout=max(0.1, end - time.monotonic()))
             heard(program, line, running, report)
             if running and all(program.waits for program in running):
-                kill = any(program.waits == "kill" for program in running)
-                servers.restart_broker(signal.SIGKILL if kill else signal.SIGTERM)
+                asked = running[0].waits
+                if asked == "swap":
+                    servers.swap_broker()
+                else:
+                    servers.restart_broker(signal.SIGKILL if asked == "kill" else signal.SIGTERM)
                 for program in running:
                     program.go_on()
     except queue.Empty:
@@ -142,7 +146,7 @@ def heard(program, line, running, report):
         for case in program.left:
             report.case(f"{program.client}/{case}", f"no result, exit code {program.process.returncode}, "
                                                     f"see {program.log}")
-    elif line in ("restart", "kill"):
+    elif line in ("restart", "kill", "swap"):
         program.waits = line
     else:
         word, _, rest = line.partition(" ")
@@ -172,22 +176,23 @@ def main():
     options = options.parse_args()
 
     admins = [(f"mqadmin-{mqadmin.TOOLS}", mqadmin.Java), ("mqadmin", mqadmin.Ours)]
-    if options.servers == "java" and not os.path.exists(os.path.join(os.path.dirname(build.OUT), "debug", "mqadmin")) \
-            and not os.path.exists(os.path.join(os.path.dirname(build.OUT), "release", "mqadmin")):
+    global ALONE
+    if options.servers == "java" and not build.built():
         admins.pop()
+        ALONE = ALONE[:1]
 
     def chosen(client, cases):
         return [case for case in cases if fnmatch.fnmatch(f"{client}/{case}", options.only)]
     clients = [(client, argv, chosen(client, cases)) for client, argv, cases in CLIENTS]
     clients = [one for one in clients if one[2]]
-    crash = chosen(CRASH[0], CRASH[2])
+    alone = [one for one in ALONE if chosen(one[0], one[2])]
     admins = [(name, make, chosen(name, mqadmin.CASES)) for name, make in admins]
     admins = [one for one in admins if one[2]]
     if options.list:
-        for name, _, cases in [*clients, *([(CRASH[0], None, crash)] if crash else []), *admins]:
+        for name, _, cases in [*clients, *admins, *alone]:
             print("\n".join(f"{name}/{case}" for case in cases))
         return 0
-    if not clients and not crash and not admins:
+    if not clients and not alone and not admins:
         print(f"interop: no case matches {options.only}")
         return 2
 
@@ -204,8 +209,8 @@ def main():
             wave(clients, servers, report)
         for name, make, cases in admins:
             admin(name, make, cases, servers, report)
-        if crash:
-            wave([(CRASH[0], CRASH[1], crash)], servers, report)
+        for one in alone:
+            wave([one], servers, report)
     finally:
         servers.stop_all()
         print(f"interop with {options.servers} servers: {report.passed} passed, {len(report.failed)} failed "

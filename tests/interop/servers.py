@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from build import ROOT, binaries, java_home_conf, maven
+from build import binaries, java_home_conf, maven
 
 JAVA_SERVERS = "4.9.7"
 OPENS = [
@@ -78,10 +78,11 @@ def wait_for(what, seconds, condition):
 
 
 class Servers:
-    """One name server and one master, `kind` = ferrocket or java."""
+    """One name server and one master of a kind: ferrocket or java."""
 
     def __init__(self, kind, folder):
-        self.kind, self.folder = kind, folder
+        self.kinds = {"namesrv": kind, "broker": kind}
+        self.folder = folder
         self.namesrv_port, self.port = free_port(), free_port((-2, 0, 1))
         self.namesrv = f"127.0.0.1:{self.namesrv_port}"
         self.address = f"127.0.0.1:{self.port}"
@@ -94,7 +95,7 @@ class Servers:
         return path
 
     def command(self, what, conf):
-        if self.kind == "ferrocket":
+        if self.kinds[what] == "ferrocket":
             return [os.path.join(binaries(), f"mq{what}"), "-c", conf]
         memory, main = {
             "namesrv": (["-Xms64m", "-Xmx256m"], "namesrv.NamesrvStartup"),
@@ -155,6 +156,12 @@ class Servers:
 
     def restart_broker(self, sig):
         self.stop("broker", sig)
+        self.start_broker()
+
+    def swap_broker(self):
+        """Has the other kind of broker go on with the same store."""
+        self.stop("broker")
+        self.kinds["broker"] = "java" if self.kinds["broker"] == "ferrocket" else "ferrocket"
         self.start_broker()
 
     def stop_all(self):

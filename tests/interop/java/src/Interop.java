@@ -8,8 +8,8 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 
 /**
  * Cases driven by an unmodified Java client: Interop NAMESRV PREFIX CASE... Topics are PREFIX-name and were made by the
- * runner (4 queues). Prints "ok CASE" or "fail CASE: why"; prints "restart" or "kill" when it wants that done to the
- * broker and waits for a line on standard input.
+ * runner (4 queues). Prints "ok CASE" or "fail CASE: why"; prints "restart", "kill" or "swap" when it wants that done to
+ * the broker and waits for a line on standard input.
  */
 final class Interop {
     interface Step {
@@ -45,6 +45,7 @@ final class Interop {
         cases.put("retry", consuming::retry);
         cases.put("rebalance", consuming::rebalance);
         cases.put("crash", new Crash()::run);
+        cases.put("other-broker", new OtherBroker()::run);
         for (Map.Entry<String, Step> one : cases.entrySet()) {
             if (wanted.contains(one.getKey())) {
                 attempt(one.getKey(), one.getValue());
