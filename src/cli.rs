@@ -20,7 +20,8 @@ use crate::sys::signal::{Signal, Signals};
 const HOME_UNSET: &str = "Please set the ROCKETMQ_HOME variable in your environment to match the \
                           location of the RocketMQ installation";
 
-/// Ends a program before its work: a status and what to print, to standard output for status 0 and 1.
+/// Ends a program before its work: a status and what to print, to standard output for status 0 and
+/// 1.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Exit {
     pub status: u8,
@@ -355,8 +356,8 @@ fn data_folder(command: &Command, standalone: bool) -> std::result::Result<Optio
     }
 }
 
-/// The NameServer of `--standalone`: it listens where the broker's `namesrvAddr` says, on port 9876 of
-/// this machine without one. With a data folder the files of both go there.
+/// The NameServer of `--standalone`: it listens where the broker's `namesrvAddr` says, on port 9876
+/// of this machine without one. With a data folder the files of both go there.
 fn stand_alone(
     config: &mut BrokerConfig,
     data: Option<&Path>,

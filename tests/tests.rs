@@ -1,1 +1,6 @@
 //! The only test target: a module per subject.
+
+/// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.
+mod config;
+/// The house rules of the source: sizes, unsafe places, import directions.
+mod tidy;

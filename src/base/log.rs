@@ -2,8 +2,8 @@
 //! writes it.
 //!
 //! A record goes to the file of its target (`log::info!(target: "store", ...)`); records of targets
-//! without a file of their own, such as module paths, go to the first file. Lines that find the queue
-//! full are dropped and counted: a slow disk must not slow down requests.
+//! without a file of their own, such as module paths, go to the first file. Lines that find the
+//! queue full are dropped and counted: a slow disk must not slow down requests.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};

@@ -1,7 +1,7 @@
 //! Small state files (JSON tables, configuration): replaced whole, never torn, the old one kept.
 //!
-//! `x` is the file, `x.tmp` the one being written, `x.bak` the one before: RocketMQ's names, so either
-//! program reads what the other left.
+//! `x` is the file, `x.tmp` the one being written, `x.bak` the one before: RocketMQ's names, so
+//! either program reads what the other left.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

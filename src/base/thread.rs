@@ -74,8 +74,8 @@ impl Stop {
         Arc::new(Stop::default())
     }
 
-    /// Pauses for `pause`, or until `wake` or `set`. True when stopping. A `wake` that came before the
-    /// pause ends it at once; of several threads that wait, one takes a `wake`.
+    /// Pauses for `pause`, or until `wake` or `set`. True when stopping. A `wake` that came before
+    /// the pause ends it at once; of several threads that wait, one takes a `wake`.
     pub fn wait(&self, pause: Duration) -> bool {
         let until = Instant::now().checked_add(pause);
         let mut state = self.lock();

@@ -72,7 +72,8 @@ section! {
             "heartbeatThreadPoolNums" usually("number of processors, 32 at most") at_least(1);
         /// Threads that serve ends of transactions.
         end_transaction_thread_pool_nums: i32 = (8 + processors() * 2).max(processors().min(4) * 4),
-            "endTransactionThreadPoolNums" usually("8 + 2 * number of processors, 16 at least") later;
+            "endTransactionThreadPoolNums"
+            usually("8 + 2 * number of processors, or 4 for each send thread if more") later;
         /// Pause between two saves of consumer offsets.
         flush_consumer_offset_interval: i32 = 5000,
             "flushConsumerOffsetInterval" unit("ms") at_least(1);
@@ -82,7 +83,8 @@ section! {
         /// Refuse half messages.
         reject_transaction_message: bool = false, "rejectTransactionMessage" star live;
         /// Ask an HTTP server for the NameServers.
-        fetch_namesrv_addr_by_address_server: bool = false, "fetchNamesrvAddrByAddressServer" star later;
+        fetch_namesrv_addr_by_address_server: bool = false,
+            "fetchNamesrvAddrByAddressServer" star later;
         /// Sends that may wait for a thread.
         send_thread_pool_queue_capacity: i32 = 10_000, "sendThreadPoolQueueCapacity" at_least(1);
         /// Ends of sends that may wait for a thread.
@@ -124,7 +126,8 @@ section! {
         commercial_big_count: i32 = 1, "commercialBigCount" unused;
         /// Billing; only for its vendor.
         commercial_base_count: i32 = 1, "commercialBaseCount" unused;
-        /// Copy bodies of a pull answer to the heap. Here they are always sent from the mapped file.
+        /// Copy bodies of a pull answer to the heap. Here they are always sent from the mapped
+        /// file.
         transfer_msg_by_heap: bool = true, "transferMsgByHeap" unused;
         /// Never read by RocketMQ either.
         max_delay_time: i32 = 40, "maxDelayTime" unused;
@@ -146,7 +149,8 @@ section! {
         /// Longest wait of a send for a thread.
         wait_time_mills_in_send_queue: i64 = 200, "waitTimeMillsInSendQueue" unit("ms") at_least(1);
         /// Longest wait of a pull for a thread.
-        wait_time_mills_in_pull_queue: i64 = 5000, "waitTimeMillsInPullQueue" unit("ms") at_least(1);
+        wait_time_mills_in_pull_queue: i64 = 5000,
+            "waitTimeMillsInPullQueue" unit("ms") at_least(1);
         /// Longest wait of a heartbeat for a thread.
         wait_time_mills_in_heartbeat_queue: i64 = 31_000,
             "waitTimeMillsInHeartbeatQueue" unit("ms") at_least(1);

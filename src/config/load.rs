@@ -97,8 +97,8 @@ pub fn printed<C: Config>(config: &C, important: bool) -> String {
     text
 }
 
-/// The body that answers codes 26 and 319: each key once, without escapes and without nulls; unknown
-/// keys of the file too.
+/// The body that answers codes 26 and 319: each key once, without escapes and without nulls;
+/// unknown keys of the file too.
 pub fn dump<C: Config>(config: &C) -> String {
     let mut seen = std::collections::HashSet::new();
     let mut text = String::new();

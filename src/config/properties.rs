@@ -1,8 +1,8 @@
-//! Java's properties syntax: `key = value` lines, `#` and `!` comments, backslash escapes, lines that
-//! go on after a backslash.
+//! Java's properties syntax: `key = value` lines, `#` and `!` comments, backslash escapes, lines
+//! that go on after a backslash.
 //!
-//! RocketMQ reads files as ISO-8859-1. Here text that is valid UTF-8 is read as that: the two differ
-//! only beyond ASCII, where RocketMQ would show garbage.
+//! RocketMQ reads files as ISO-8859-1. Here text that is valid UTF-8 is read as that: the two
+//! differ only beyond ASCII, where RocketMQ would show garbage.
 
 use std::fs;
 use std::io::Read;
@@ -38,8 +38,8 @@ pub fn read_file(path: &Path) -> Result<String> {
         .unwrap_or_else(|e| e.as_bytes().iter().map(|byte| char::from(*byte)).collect()))
 }
 
-/// The entries in the order of the text, keys that come twice included. The only possible error is a
-/// broken `\uXXXX`; it begins with the line number.
+/// The entries in the order of the text, keys that come twice included. The only possible error is
+/// a broken `\uXXXX`; it begins with the line number.
 pub fn parse(text: &str) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -152,8 +152,8 @@ fn escape(text: &str, is_key: bool, out: &mut String) {
     }
 }
 
-/// `text` with these keys set: the last entry of a key is changed where it stands, a new key is added
-/// at the end, everything else, comments included, stays. `text` must be what `parse` takes.
+/// `text` with these keys set: the last entry of a key is changed where it stands, a new key is
+/// added at the end, everything else, comments included, stays. `text` must be what `parse` takes.
 pub fn edit(text: &str, changes: &[(String, String)]) -> Result<String> {
     let entries = parse(text)?;
     let mut lines: Vec<Option<String>> = text.lines().map(|l| Some(l.to_string())).collect();

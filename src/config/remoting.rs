@@ -6,8 +6,8 @@ use crate::sys::host;
 section! {
     /// The listening side of a daemon.
     pub struct ServerConfig {
-        /// Port that clients connect to. A broker also takes the two beside it: listenPort - 2 is its
-        /// fast port, listenPort + 1 serves its slaves. 0 lets the system choose (tests).
+        /// Port that clients connect to. A broker also takes the two beside it: listenPort - 2 is
+        /// its fast port, listenPort + 1 serves its slaves. 0 lets the system choose (tests).
         listen_port: i32 = 10911, "listenPort" within(0, 65535);
         /// Request threads of a NameServer. A broker has pools of its own instead.
         server_worker_threads: i32 = 8, "serverWorkerThreads" at_least(1);
@@ -26,8 +26,8 @@ section! {
         server_socket_snd_buf_size: i32 = 0, "serverSocketSndBufSize" unit("bytes") at_least(0);
         /// Kernel receive buffer of an accepted connection; 0 leaves the system's choice.
         server_socket_rcv_buf_size: i32 = 0, "serverSocketRcvBufSize" unit("bytes") at_least(0);
-        /// Netty's mark above which a connection counts as not writable. The limits of a slow reader
-        /// are fixed here.
+        /// Netty's mark above which a connection counts as not writable. The limits of a slow
+        /// reader are fixed here.
         write_buffer_high_water_mark: i32 = 0, "writeBufferHighWaterMark" unit("bytes") unused;
         /// Netty's mark below which it counts as writable again.
         write_buffer_low_water_mark: i32 = 0, "writeBufferLowWaterMark" unit("bytes") unused;

@@ -55,7 +55,8 @@ section! {
         mapped_file_size_consume_queue_ext: i32 = 50_331_648,
             "mappedFileSizeConsumeQueueExt" unit("bytes") later;
         /// Length of a filter bitmap there.
-        bit_map_length_consume_queue_ext: i32 = 64, "bitMapLengthConsumeQueueExt" unit("bits") later;
+        bit_map_length_consume_queue_ext: i32 = 64,
+            "bitMapLengthConsumeQueueExt" unit("bits") later;
         /// Pause between two flushes of the CommitLog under ASYNC_FLUSH.
         flush_interval_commit_log: i32 = 500, "flushIntervalCommitLog" unit("ms") at_least(1) star;
         /// Pause between two copies from the transient pool to the file.
@@ -75,12 +76,13 @@ section! {
         /// Pause between two removals of ConsumeQueue files.
         delete_consume_queue_files_interval: i32 = 100,
             "deleteConsumeQueueFilesInterval" unit("ms") at_least(0) live;
-        /// How long RocketMQ waits for readers of a removed file. Here memory simply stays until the
-        /// last reader is done.
+        /// How long RocketMQ waits for readers of a removed file. Here memory simply stays until
+        /// the last reader is done.
         destroy_maped_file_interval_forcibly: i32 = 120_000,
             "destroyMapedFileIntervalForcibly" unit("ms") unused;
         /// Pause until a file that could not be removed is tried again.
-        redelete_hanged_file_interval: i32 = 120_000, "redeleteHangedFileInterval" unit("ms") unused;
+        redelete_hanged_file_interval: i32 = 120_000,
+            "redeleteHangedFileInterval" unit("ms") unused;
         /// Hours of the day at which expired files are removed, with a semicolon between two.
         delete_when: String = "04".to_string(), "deleteWhen" star live;
         /// Expired files are removed at any hour when the disk is fuller than this.

@@ -7,7 +7,8 @@ use super::{Config, Effect, Live, properties};
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::{Error, Result, persist};
 
-/// Response codes of refusals, as `protocol::code::response` has them: that is a layer above this one.
+/// Response codes of refusals, as `protocol::code::response` has them: that is a layer above this
+/// one.
 const SYSTEM_ERROR: i32 = 1;
 const NO_PERMISSION: i32 = 16;
 
@@ -23,10 +24,10 @@ pub struct Change {
     pub at_once: bool,
 }
 
-/// Applies the text of a request (properties syntax) and writes the changed keys to the configuration
-/// file, whose other lines stay. All or nothing: a closed key is refused with NO_PERMISSION, a bad
-/// value or syntax with SYSTEM_ERROR, and then nothing is changed. Unknown keys are passed over, as
-/// RocketMQ does. Answers what changed.
+/// Applies the text of a request (properties syntax) and writes the changed keys to the
+/// configuration file, whose other lines stay. All or nothing: a closed key is refused with
+/// NO_PERMISSION, a bad value or syntax with SYSTEM_ERROR, and then nothing is changed. Unknown
+/// keys are passed over, as RocketMQ does. Answers what changed.
 pub fn update<C: Config>(live: &Live<C>, text: &str) -> Result<Vec<Change>> {
     live.update(|config| {
         let (config, changes) = applied(config, text)?;
@@ -69,8 +70,8 @@ pub fn applied<C: Config>(config: &C, text: &str) -> Result<(C, Vec<Change>)> {
     Ok((new, changes))
 }
 
-/// Keys that no request may change: those of rows that are not mutable (they move paths or could run
-/// code), and those that the operator listed.
+/// Keys that no request may change: those of rows that are not mutable (they move paths or could
+/// run code), and those that the operator listed.
 fn is_closed<C: Config>(config: &C, key: &str) -> bool {
     let sections = config.sections();
     let mut rows = sections.iter().flat_map(|section| section.rows());

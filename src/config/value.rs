@@ -83,7 +83,10 @@ impl Value for Option<String> {
 
 /// An enum whose variants bear RocketMQ's names.
 macro_rules! names {
-    ($(#[$meta:meta])* pub enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal),* }) => {
+    (
+        $(#[$meta:meta])*
+        pub enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal),* }
+    ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $type { $($(#[$doc])* $variant),* }

@@ -17,17 +17,17 @@ pub fn reserve(file: &File, from: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the exclusive lock on the first byte of a file, as Java's `FileLock` of a RocketMQ store does,
-/// so that the two programs see each other's. `Ok(false)`: someone else has it, in this process or
-/// another. It ends with the last descriptor of this `File`.
+/// Takes the exclusive lock on the first byte of a file, as Java's `FileLock` of a RocketMQ store
+/// does, so that the two programs see each other's. `Ok(false)`: someone else has it, in this
+/// process or another. It ends with the last descriptor of this `File`.
 pub fn try_lock(file: &File) -> io::Result<bool> {
     // SAFETY: `flock` is plain data for which zeros are valid.
     let mut want: libc::flock = unsafe { std::mem::zeroed() };
     want.l_type = libc::F_WRLCK as libc::c_short;
     want.l_whence = libc::SEEK_SET as libc::c_short;
     want.l_len = 1;
-    // The lock of an open file, not of the process: two brokers in one process exclude each other too,
-    // and closing another descriptor of the file does not give it up.
+    // The lock of an open file, not of the process: two brokers in one process exclude each other
+    // too, and closing another descriptor of the file does not give it up.
     // SAFETY: F_OFD_SETLK reads the struct, which lives through the call.
     match cvt(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &want) }) {
         Ok(_) => Ok(true),
@@ -47,8 +47,8 @@ pub struct Space {
 }
 
 impl Space {
-    /// The part in use, 0 to 100, of what this process may use: rounded up, as `df` and Java's broker
-    /// show it.
+    /// The part in use, 0 to 100, of what this process may use: rounded up, as `df` and Java's
+    /// broker show it.
     pub fn used_percent(&self) -> i32 {
         let used = self.total.saturating_sub(self.free);
         match u128::from(used) + u128::from(self.available) {

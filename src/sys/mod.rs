@@ -1,4 +1,5 @@
-//! System calls behind `io::Result`. UNSAFE place 1 of the program: each call is one small function.
+//! System calls behind `io::Result`. UNSAFE place 1 of the program: each call is one small
+//! function.
 #![allow(unsafe_code)]
 
 pub mod file;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-/// Processor time, user and system together, of process `pid`; `None` when there is no such process.
+/// Processor time, user and system together, of process `pid`; `None` when there is no such
+/// process.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in brackets and may hold blanks; utime is field 14, stime 15.

@@ -18,8 +18,8 @@ pub struct LocalTime {
 /// `ms` since 1970-01-01 00:00 UTC, in the time zone of `TZ` or of the machine.
 pub fn local_time(ms: i64) -> LocalTime {
     let seconds = ms.div_euclid(1000) as libc::time_t;
-    // SAFETY: `tm` is plain data for which zeros are valid; localtime_r writes it and keeps nothing.
-    // Its one failure, a year beyond 32 bits, leaves the zeros.
+    // SAFETY: `tm` is plain data for which zeros are valid; localtime_r writes it and keeps
+    // nothing. Its one failure, a year beyond 32 bits, leaves the zeros.
     let tm = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         libc::localtime_r(&seconds, &mut tm);
