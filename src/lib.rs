@@ -1,4 +1,5 @@
-//! Ferrocket: a NameServer and a Broker that take the place of Apache RocketMQ's, process for process.
+//! Ferrocket: a NameServer and a Broker that take the place of Apache RocketMQ's, process for
+//! process.
 //!
 //! This page is the map. Modules stand in dependency order: each uses only those above it.
 #![deny(unsafe_code)]

@@ -48,7 +48,8 @@ fn text(settings: &Settings, outcome: &Outcome, server: Option<Usage>, own: Usag
     );
     if let Some(used) = server {
         line.push_str(&format!(
-            "; server {:.2} CPU s/M (user {:.2}, system {:.2}), {:.2} minor faults/msg, RSS {:.1} MiB",
+            "; server {:.2} CPU s/M (user {:.2}, system {:.2}), \
+             {:.2} minor faults/msg, RSS {:.1} MiB",
             used.cpu() / millions,
             used.user / millions,
             used.system / millions,

@@ -12,7 +12,8 @@ use crate::protocol::Codec;
 pub enum Kind {
     /// SEND_MESSAGE_V2, one message a request.
     Send,
-    /// PULL_MESSAGE, up to 32 messages a request, from the beginning of each queue, again and again.
+    /// PULL_MESSAGE, up to 32 messages a request, from the beginning of each queue, again and
+    /// again.
     Pull,
 }
 

@@ -1,1 +1,3 @@
+//! The administration tool.
+
 fn main() {}

@@ -125,8 +125,9 @@ impl Client {
         Duration::from_millis(millis)
     }
 
-    /// The connection to `addr`. The time until `until` bounds the wait for another thread's attempt
-    /// only as far as a failed attempt is shared; one's own takes up to `connectTimeoutMillis`.
+    /// The connection to `addr`. The time until `until` bounds the wait for another thread's
+    /// attempt only as far as a failed attempt is shared; one's own takes up to
+    /// `connectTimeoutMillis`.
     fn conn(&self, addr: &str, until: Instant) -> Result<Arc<Conn>> {
         let began = Instant::now();
         let peer = self.peer(addr);

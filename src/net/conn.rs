@@ -1,9 +1,9 @@
 //! One connection as all threads see it: replies leave here, without a detour where possible.
 //!
 //! Who has a reply encodes it into the outbox and writes to the socket itself. Only when the socket
-//! takes no more does the connection count as blocked, and its reactor continues once there is room.
-//! A corked thread leaves its replies in the outbox until it is uncorked, so that those to one
-//! connection leave in one `writev`.
+//! takes no more does the connection count as blocked, and its reactor continues once there is
+//! room. A corked thread leaves its replies in the outbox until it is uncorked, so that those to
+//! one connection leave in one `writev`.
 
 use std::cell::RefCell;
 use std::io;

@@ -35,8 +35,8 @@ struct Table {
 }
 
 impl Pending {
-    /// Takes note of a request before it is sent. Gives the waiter back when the connection has been
-    /// closed or the opaque is in use.
+    /// Takes note of a request before it is sent. Gives the waiter back when the connection has
+    /// been closed or the opaque is in use.
     pub fn insert(&self, opaque: i32, waiter: Waiter) -> std::result::Result<(), Waiter> {
         let mut table = self.lock();
         if table.closed || table.waiters.contains_key(&opaque) {

@@ -93,7 +93,8 @@ impl Server {
         local.map(|(_, address)| *address).expect("a listener for each port that is asked for")
     }
 
-    /// Asks the client at the other end of a connection. `done` gets the response, or an error after
+    /// Asks the client at the other end of a connection. `done` gets the response, or an error
+    /// after
     /// `timeout`. When as many calls as `serverAsyncSemaphoreValue` says are under way it waits for
     /// one to end, within `timeout` as well; not on a reactor thread, where it fails at once.
     pub fn call(&self, conn: &Arc<Conn>, command: Command, timeout: Duration, done: Done) {

@@ -1,6 +1,7 @@
 //! Frames: where one ends in a buffer, and a Command from and to its bytes.
 //!
-//! length i32 (of all that follows) · codec u8 (0 JSON, 1 binary) · header length u24 · header · body
+//! length i32 (of all that follows) · codec u8 (0 JSON, 1 binary) · header length u24 · header ·
+//! body
 
 use crate::base::limits::FRAME_BYTES_MAX;
 use crate::base::{Error, Result};

@@ -2,8 +2,8 @@
 //!
 //! The structs borrow their texts from the `Command` they are read from (or from whoever fills them
 //! in to be sent): reading one allocates nothing. The type of a field says what its absence means:
-//! `&str`, `i32`, `i64`, `bool` are required, `Option<…>` is optional, `= value` is the value when absent.
-//! A name behind `|` is the one-letter name of SEND_MESSAGE_V2; both are read.
+//! `&str`, `i32`, `i64`, `bool` are required, `Option<…>` is optional, `= value` is the value when
+//! absent. A name behind `|` is the one-letter name of SEND_MESSAGE_V2; both are read.
 
 use crate::base::{Error, Result};
 use crate::protocol::code::response::SYSTEM_ERROR;

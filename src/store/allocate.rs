@@ -72,8 +72,8 @@ impl Allocate {
         self.ready.notify_all();
     }
 
-    /// The file that begins at `start`, if it is ready. Called under the put lock: only a lock that no
-    /// one holds for long.
+    /// The file that begins at `start`, if it is ready. Called under the put lock: only a lock that
+    /// no one holds for long.
     pub fn take(&self, start: i64) -> Option<Arc<MappedFile>> {
         let mut state = self.state();
         let file = state.next.take_if(|next| next.start() == start)?;
@@ -103,8 +103,8 @@ impl Allocate {
         }
     }
 
-    /// Told after each append, outside the put lock: where the log ends now, and whether the next file
-    /// was taken.
+    /// Told after each append, outside the put lock: where the log ends now, and whether the next
+    /// file was taken.
     pub fn appended(&self, end: i64, took: bool) {
         let near = end + WARM_WINDOW_BYTES as i64 / 2 > self.warm.load(Ordering::Relaxed);
         if (took || near) && !self.asked.swap(true, Ordering::AcqRel) {
@@ -157,7 +157,8 @@ impl Allocate {
         match made {
             Ok(file) => {
                 if state.failed.take().is_some() {
-                    log::info!(target: "store", "next file {} could be made", file.path().display());
+                    let path = file.path().display();
+                    log::info!(target: "store", "next file {path} could be made");
                 }
                 state.next = Some(Arc::new(file));
             }

@@ -1,7 +1,7 @@
 //! The checkpoint file: how far, in store time, things were on disk. Recovery starts from it.
 //!
-//! 4096 bytes; i64 at 0: commit log, at 8: consume queues, at 16: index files. The rest is zero here
-//! and kept as found (RocketMQ 5 has two more fields).
+//! 4096 bytes; i64 at 0: commit log, at 8: consume queues, at 16: index files. The rest is zero
+//! here and kept as found (RocketMQ 5 has two more fields).
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,8 +1,8 @@
 //! The commit log: all messages of the broker in the order of their arrival.
 //!
-//! Records come encoded; under the put lock they only get their offsets and their store time and are
-//! copied into the map. Nothing allocates or enters the kernel under the lock, except at the roll to
-//! the next file, which the allocate thread has made ready.
+//! Records come encoded; under the put lock they only get their offsets and their store time and
+//! are copied into the map. Nothing allocates or enters the kernel under the lock, except at the
+//! roll to the next file, which the allocate thread has made ready.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, Ordering};

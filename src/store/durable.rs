@@ -22,8 +22,8 @@ pub struct WaitFor {
 /// Told what became of a put.
 pub type Done = Box<dyn FnOnce(PutStatus) + Send>;
 
-/// Called with the work of completing one group, which it must run: lets the answers of a group leave
-/// together.
+/// Called with the work of completing one group, which it must run: lets the answers of a group
+/// leave together.
 pub type GroupHook = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 /// The waiters, and how far the log is on disk.
@@ -68,7 +68,8 @@ impl Durable {
         let _ = self.hook.set(hook);
     }
 
-    /// Calls `done` when the wait is over, on the flush thread, or here and now if it is over already.
+    /// Calls `done` when the wait is over, on the flush thread, or here and now if it is over
+    /// already.
     pub fn when(&self, wait: WaitFor, done: Done) {
         if wait.offset <= self.flushed() {
             return done(PutStatus::PutOk);
@@ -86,8 +87,8 @@ impl Durable {
         }
     }
 
-    /// Sleeps until someone waits, `interval` has passed, or `stop`; makes those who wait the group to
-    /// flush. Returns false when stopping. For the flush thread.
+    /// Sleeps until someone waits, `interval` has passed, or `stop`; makes those who wait the group
+    /// to flush. Returns false when stopping. For the flush thread.
     pub fn next_group(&self, interval: Duration) -> bool {
         let until = Instant::now() + interval;
         let mut state = self.state();

@@ -58,7 +58,8 @@ impl Flush {
         }
     }
 
-    /// Flushes what is new: whole pages when there are at least `least_pages`, or with 0 everything.
+    /// Flushes what is new: whole pages when there are at least `least_pages`, or with 0
+    /// everything.
     fn flush(&self, least_pages: i32) -> Result<()> {
         if self.flags.has(Refusal::NotWriteable) {
             return Err(Error::Corrupt("an earlier flush failed".to_owned()));
@@ -85,7 +86,8 @@ impl Flush {
         Ok(())
     }
 
-    /// What the failed flush covered may be lost, and the kernel will not say so again: no more writes.
+    /// What the failed flush covered may be lost, and the kernel will not say so again: no more
+    /// writes.
     fn give_up(&self, error: &Error) {
         if self.flags.set(Refusal::NotWriteable) {
             log::error!(target: "store", "{error}; the store takes no more messages until restart");

@@ -1,8 +1,8 @@
 //! One mapped file: one appender, many readers, a published length. UNSAFE place 2 of the program.
 //!
 //! The bytes before `wrote` never change while the file is shared, so readers borrow them without a
-//! lock; the bytes after it belong to whoever appends. Disk blocks are reserved before a page is first
-//! written: storing to an unreserved page of a full disk would kill the process with SIGBUS.
+//! lock; the bytes after it belong to whoever appends. Disk blocks are reserved before a page is
+//! first written: storing to an unreserved page of a full disk would kill the process with SIGBUS.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
@@ -41,8 +41,8 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
-    /// A new file of `size` bytes, zero filled and sparse, with nothing written. `start` is the offset
-    /// in its queue that its first byte has. Fails when the file exists.
+    /// A new file of `size` bytes, zero filled and sparse, with nothing written. `start` is the
+    /// offset in its queue that its first byte has. Fails when the file exists.
     pub fn create(path: &Path, start: i64, size: usize) -> Result<MappedFile> {
         let file = OpenOptions::new()
             .read(true)
@@ -129,8 +129,9 @@ impl MappedFile {
         self.wrote.store(wrote, Ordering::Release);
     }
 
-    /// Copies `bytes` behind the last published one and publishes them. `Ok(false)`: they do not fit,
-    /// nothing is written. An error: the disk has no room. Only one thread may append at a time.
+    /// Copies `bytes` behind the last published one and publishes them. `Ok(false)`: they do not
+    /// fit, nothing is written. An error: the disk has no room. Only one thread may append at a
+    /// time.
     ///
     /// The first 8 bytes, of a record its length and magic, are stored after all others: a process
     /// killed in the middle leaves nothing that looks like the record.
@@ -153,8 +154,9 @@ impl MappedFile {
         result
     }
 
-    /// Stores `bytes` at `position` without moving the published length: for files that are updated in
-    /// place. The caller keeps reads and writes of the same bytes apart, and ends within the file.
+    /// Stores `bytes` at `position` without moving the published length: for files that are updated
+    /// in place. The caller keeps reads and writes of the same bytes apart, and ends within the
+    /// file.
     pub fn write_at(&self, position: usize, bytes: &[u8]) -> io::Result<()> {
         let end = position.checked_add(bytes.len()).filter(|end| *end <= self.size());
         self.reserve(end.expect("write_at past the end of the file"))?;
@@ -163,9 +165,9 @@ impl MappedFile {
     }
 
     fn copy_in(&self, at: usize, bytes: &[u8]) {
-        // SAFETY: both callers checked that at + len is within the mapping and reserved on disk. The
-        // range is past the published length and owned through `appending`, or kept from concurrent
-        // use by the caller of write_at.
+        // SAFETY: both callers checked that at + len is within the mapping and reserved on disk.
+        // The range is past the published length and owned through `appending`, or kept from
+        // concurrent use by the caller of write_at.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 bytes.as_ptr(),
@@ -175,8 +177,8 @@ impl MappedFile {
         }
     }
 
-    /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`. `position`
-    /// plus the length of `out` must be within the file.
+    /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`.
+    /// `position` plus the length of `out` must be within the file.
     pub fn read_at(&self, position: usize, out: &mut [u8]) {
         let end = position.checked_add(out.len());
         assert!(end.is_some_and(|end| end <= self.size()), "read_at past the end of the file");
@@ -190,8 +192,8 @@ impl MappedFile {
         }
     }
 
-    /// Reads the big-endian i32 at `position`, a multiple of 4 within the file, while another thread
-    /// may `store_i32` there.
+    /// Reads the big-endian i32 at `position`, a multiple of 4 within the file, while another
+    /// thread may `store_i32` there.
     pub fn load_i32(&self, position: usize) -> i32 {
         i32::from_be(self.atomic(position).load(Ordering::Acquire))
     }
@@ -205,8 +207,8 @@ impl MappedFile {
 
     fn atomic(&self, position: usize) -> &AtomicI32 {
         assert!(position.is_multiple_of(4) && position + 4 <= self.size());
-        // SAFETY: within the mapping and aligned by the assert (a mapping begins at a page), and only
-        // accessed through this atomic while shared.
+        // SAFETY: within the mapping and aligned by the assert (a mapping begins at a page), and
+        // only accessed through this atomic while shared.
         unsafe { AtomicI32::from_ptr(self.map.as_mut_ptr().add(position).cast()) }
     }
 
@@ -215,7 +217,8 @@ impl MappedFile {
         if position.checked_add(len)? > self.wrote() {
             return None;
         }
-        // SAFETY: published bytes are within the mapping and do not change while the file is shared.
+        // SAFETY: published bytes are within the mapping and do not change while the file is
+        // shared.
         Some(unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(position), len) })
     }
 
@@ -225,8 +228,8 @@ impl MappedFile {
         Some(Slice::new(self.clone(), position, len))
     }
 
-    /// Makes sure that the disk has blocks for the bytes before `end`, and for some more, growing with
-    /// the file, so that this seldom is a system call.
+    /// Makes sure that the disk has blocks for the bytes before `end`, and for some more, growing
+    /// with the file, so that this seldom is a system call.
     pub fn reserve(&self, end: usize) -> io::Result<()> {
         let have = self.reserved.load(Ordering::Relaxed);
         if end <= have {
@@ -296,8 +299,8 @@ impl MappedFile {
         (range.start.min(end) / PAGE_BYTES * PAGE_BYTES)..end
     }
 
-    /// Removes the file from its directory. Memory and disk blocks are given back when the last reader
-    /// has dropped its slice.
+    /// Removes the file from its directory. Memory and disk blocks are given back when the last
+    /// reader has dropped its slice.
     pub fn destroy(&self) -> Result<()> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {

@@ -1,8 +1,8 @@
 //! The message store: RocketMQ's files, written and read in place. Knows nothing of connections.
 //!
-//! A put encodes its record and appends it to the commit log (`put`, `commit_log`); dispatch reads the
-//! log and feeds consume queues and index; reads go by a consume queue into the log. The log is the
-//! truth, everything else can be made from it again (`recover`).
+//! A put encodes its record and appends it to the commit log (`put`, `commit_log`); dispatch reads
+//! the log and feeds consume queues and index; reads go by a consume queue into the log. The log is
+//! the truth, everything else can be made from it again (`recover`).
 
 pub mod allocate;
 pub mod checkpoint;
@@ -207,8 +207,8 @@ impl Store {
         })
     }
 
-    /// Refuses puts from now on, writes everything to the disk, and gives the lock back. The abort file
-    /// goes only when all of that succeeded. Does nothing the second time.
+    /// Refuses puts from now on, writes everything to the disk, and gives the lock back. The abort
+    /// file goes only when all of that succeeded. Does nothing the second time.
     pub fn stop(&self) {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;

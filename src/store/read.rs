@@ -330,7 +330,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether `bytes` are the record that was written at this physical offset, as far as its head says.
+/// Whether `bytes` are the record that was written at this physical offset, as far as its head
+/// says.
 fn stands_at(bytes: &[u8], physical_offset: i64) -> bool {
     let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return false };
     let word = |at: usize| head[at..at + 4].try_into().map_or(0, i32::from_be_bytes);

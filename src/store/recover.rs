@@ -69,8 +69,8 @@ fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
     }
 }
 
-/// Reads records; returns the position of the first byte that is none, the size when the file is good
-/// to its end.
+/// Reads records; returns the position of the first byte that is none, the size when the file is
+/// good to its end.
 fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> Result<usize> {
     let bytes = file.bytes(0, file.size()).unwrap_or_default();
     let mut at = 0;
@@ -89,8 +89,8 @@ fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> R
     Ok(at)
 }
 
-/// RocketMQ 4.9 takes a record of version 5's second format for the end of the log, and would cut the
-/// log there: such a store is not touched.
+/// RocketMQ 4.9 takes a record of version 5's second format for the end of the log, and would cut
+/// the log there: such a store is not touched.
 fn refuse_newer(file: &MappedFile, record: &RecordView<'_>) -> Result<()> {
     if record.bytes()[4..8] != record::MAGIC_V2.to_be_bytes() {
         return Ok(());
@@ -135,8 +135,8 @@ fn clear_stale(file: &MappedFile) -> Result<()> {
     Ok(())
 }
 
-/// Where dispatch begins: what the queues know is not done again after a stop in order; after a crash
-/// everything read is, since each queue knows what it has.
+/// Where dispatch begins: what the queues know is not done again after a stop in order; after a
+/// crash everything read is, since each queue knows what it has.
 pub fn dispatch_from(found: &Recovered, clean: bool, queues_end: i64, min_offset: i64) -> i64 {
     let from = if clean { queues_end } else { queues_end.min(found.from) };
     from.clamp(min_offset, found.end)

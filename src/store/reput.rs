@@ -356,7 +356,10 @@ impl Reput {
     /// No more puts while their messages cannot be delivered.
     fn refuse(&self, refusal: Refusal, position: i64, error: &Error) -> Stalled {
         if self.derived.flags.set(refusal) {
-            log::error!(target: "store", "dispatch stands at {position}, puts are refused: {error}");
+            log::error!(
+                target: "store",
+                "dispatch stands at {position}, puts are refused: {error}"
+            );
         }
         Stalled
     }

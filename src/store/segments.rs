@@ -33,9 +33,9 @@ impl Segments {
         Segments { dir: dir.into(), size, files: RwLock::new(Files::new()) }
     }
 
-    /// The files found in `dir`, each taken as completely written. An empty last file, left by a crash
-    /// while it was being made, is removed. Another name, length or a gap is an error naming the
-    /// file; directories are passed over.
+    /// The files found in `dir`, each taken as completely written. An empty last file, left by a
+    /// crash while it was being made, is removed. Another name, length or a gap is an error naming
+    /// the file; directories are passed over.
     pub fn load(dir: impl Into<PathBuf>, size: usize) -> Result<Segments> {
         let segments = Segments::new(dir, size);
         let mut names = segments.names()?;
@@ -154,8 +154,8 @@ impl Segments {
         files.push_back(file);
     }
 
-    /// Creates the next file here and now. `start` counts only when there are no files: the offset to
-    /// begin the queue with, rounded down to a multiple of the file size.
+    /// Creates the next file here and now. `start` counts only when there are no files: the offset
+    /// to begin the queue with, rounded down to a multiple of the file size.
     pub fn roll(&self, start: i64) -> Result<Arc<MappedFile>> {
         let start = self.last().map_or(start - start % self.size as i64, |last| last.end());
         fs::create_dir_all(&self.dir).what(|| format!("create {}", self.dir.display()))?;

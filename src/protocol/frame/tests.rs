@@ -251,7 +251,8 @@ proptest! {
                   pairs in proptest::collection::vec(("\\PC{1,9}", "\\PC{1,30}|[\\x00-\\x7f]{1,9}"), 1..9),
                   body in proptest::collection::vec(any::<u8>(), 0..99), binary: bool) {
         let codec = if binary { Codec::Binary } else { Codec::Json };
-        let mut command = Command { code: i32::from(code), opaque, flag, codec, body, ..Command::default() };
+        let code = i32::from(code);
+        let mut command = Command { code, opaque, flag, codec, body, ..Command::default() };
         command.remark = Some(remark);
         for (name, value) in &pairs {
             command.fields_mut().push(name, value);
@@ -266,10 +267,12 @@ proptest! {
     }
 
     #[test]
-    fn mutations_never_panic(at in 0..200_usize, bytes in proptest::collection::vec(any::<u8>(), 1..4),
+    fn mutations_never_panic(at in 0..200_usize,
+                             bytes in proptest::collection::vec(any::<u8>(), 1..4),
                              cut_at in 0..200_usize, binary: bool) {
         let codec = if binary { Codec::Binary } else { Codec::Json };
-        let mut command = Command { code: 310, codec, body: b"body".to_vec(), ..Command::default() };
+        let body = b"body".to_vec();
+        let mut command = Command { code: 310, codec, body, ..Command::default() };
         command.remark = Some("x\n\u{1F600}".to_string());
         command.fields_mut().push("a", "pg");
         command.fields_mut().push("queueId", "中");

@@ -157,7 +157,8 @@ fn a_crash_neither_loses_nor_doubles() {
     settle(&store);
     store.stop();
     drop(store);
-    // As if the run had not been stopped: the queue lost its last units, the index its last entries.
+    // As if the run had not been stopped: the queue lost its last units, the index its last
+    // entries.
     fs::write(layout::abort_file(dir.path()), "").unwrap();
     let queue = layout::consume_queue_dir(dir.path()).join("T/0/00000000000000000000");
     let mut bytes = fs::read(&queue).unwrap();
@@ -254,7 +255,8 @@ fn a_stop_while_the_disk_refuses_is_no_stop_in_order() {
     store.stop();
     drop(store);
     assert!(layout::abort_file(dir.path()).exists());
-    // Still refused at the next start: reads are served, puts are not, and later ones go on in order.
+    // Still refused at the next start: reads are served, puts are not, and later ones go on in
+    // order.
     let store = open(dir.path());
     assert_eq!(store.put(&message("T", 0, b"x")).status, PutStatus::ServiceNotAvailable);
     fs::remove_file(&in_the_way).unwrap();
