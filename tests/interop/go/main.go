@@ -6,11 +6,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,7 +52,7 @@ func main() {
 		{"restart", restart},
 	}
 	for _, one := range cases {
-		if !slices.Contains(os.Args[3:], one.name) {
+		if !some(os.Args[3:], func(word string) bool { return word == one.name }) {
 			continue
 		}
 		if err := one.run(); err != nil {
@@ -63,6 +61,25 @@ func main() {
 			fmt.Println("ok", one.name)
 		}
 	}
+}
+
+// firstError is the first of the errors, or nil.
+func firstError(all ...error) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func some[T any](all []T, holds func(T) bool) bool {
+	for _, one := range all {
+		if holds(one) {
+			return true
+		}
+	}
+	return false
 }
 
 // A message as a consumer process saw it.
@@ -182,7 +199,7 @@ func (box *inbox) queues(sent []*primitive.Message) map[int]bool {
 // arrive waits until every message has come, and compares what came.
 func (box *inbox) arrive(sent []*primitive.Message, limit time.Duration) error {
 	err := eventually(limit, func() bool {
-		return !slices.ContainsFunc(sent, func(m *primitive.Message) bool { return box.count(m.GetKeys()) == 0 })
+		return !some(sent, func(m *primitive.Message) bool { return box.count(m.GetKeys()) == 0 })
 	})
 	if err != nil {
 		return fmt.Errorf("not all of %d messages came: %w", len(sent), err)
@@ -210,7 +227,7 @@ func eventually(limit time.Duration, condition func() bool) error {
 
 func messages(topic, name string, count int) []*primitive.Message {
 	var all []*primitive.Message
-	for i := range count {
+	for i := 0; i < count; i++ {
 		key := fmt.Sprintf("%s-%d", name, i)
 		one := primitive.NewMessage(topic, []byte("body of "+key+" ä€𝄞\x00"))
 		one.WithKeys([]string{key})
@@ -259,7 +276,7 @@ func sending(name string, count int, way func(rocketmq.Producer, []*primitive.Me
 		return err
 	}
 	sent := messages(topic, name, count)
-	return errors.Join(way(p, sent), box.arrive(sent, 30*time.Second), p.Shutdown(), box.close())
+	return firstError(way(p, sent), box.arrive(sent, 30*time.Second), p.Shutdown(), box.close())
 }
 
 func sendSync() error {
@@ -280,11 +297,12 @@ func sendAsync() error {
 				return err
 			}
 		}
-		var all error
 		for range sent {
-			all = errors.Join(all, <-answers)
+			if err := <-answers; err != nil {
+				return err
+			}
 		}
-		return all
+		return nil
 	})
 }
 
@@ -326,11 +344,11 @@ func tags() error {
 			wanted = append(wanted, one)
 		}
 	}
-	err = errors.Join(send(p, sent), box.arrive(wanted, 30*time.Second))
+	err = firstError(send(p, sent), box.arrive(wanted, 30*time.Second))
 	if len(box.got) != len(wanted) {
-		err = errors.Join(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
+		err = firstError(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
 	}
-	return errors.Join(err, p.Shutdown(), box.close())
+	return firstError(err, p.Shutdown(), box.close())
 }
 
 func pull() error {
@@ -359,7 +377,7 @@ func pull() error {
 		return err
 	}
 	found := map[string]int{}
-	for id := range 4 {
+	for id := 0; id < 4; id++ {
 		queue := &primitive.MessageQueue{Topic: topic, BrokerName: "broker-a", QueueId: id}
 		for offset := int64(0); offset < 10; {
 			result, err := c.PullFrom(context.Background(), queue, offset, 4)
@@ -384,7 +402,7 @@ func pull() error {
 	if len(found) != len(sent) {
 		return fmt.Errorf("%d messages pulled instead of %d", len(found), len(sent))
 	}
-	return errors.Join(c.Shutdown(), p.Shutdown())
+	return firstError(c.Shutdown(), p.Shutdown())
 }
 
 func rebalance() error {
@@ -398,7 +416,7 @@ func rebalance() error {
 		return err
 	}
 	alone := messages(topic, "alone", 40)
-	if err := errors.Join(send(p, alone), first.arrive(alone, 30*time.Second)); err != nil {
+	if err := firstError(send(p, alone), first.arrive(alone, 30*time.Second)); err != nil {
 		return err
 	}
 	second, err := open(topic, group, "*", "rebalance-2")
@@ -428,13 +446,13 @@ func rebalance() error {
 		return err
 	}
 	left := messages(topic, "left", 40)
-	return errors.Join(send(p, left), second.arrive(left, 30*time.Second), second.close(), p.Shutdown())
+	return firstError(send(p, left), second.arrive(left, 30*time.Second), second.close(), p.Shutdown())
 }
 
 // together waits until every message was received by one of the two, once.
 func together(sent []*primitive.Message, first, second *inbox) error {
 	err := eventually(30*time.Second, func() bool {
-		return !slices.ContainsFunc(sent, func(m *primitive.Message) bool {
+		return !some(sent, func(m *primitive.Message) bool {
 			return first.count(m.GetKeys())+second.count(m.GetKeys()) == 0
 		})
 	})
@@ -448,7 +466,7 @@ func together(sent []*primitive.Message, first, second *inbox) error {
 
 // split sends until the queues are shared in this way.
 func split(p rocketmq.Producer, topic string, first, second *inbox, one, two int) error {
-	for round := range 60 {
+	for round := 0; round < 60; round++ {
 		probe := messages(topic, fmt.Sprintf("probe%d%d-%d", one, two, round), 4)
 		if err := send(p, probe); err != nil {
 			return err
@@ -472,7 +490,7 @@ func restart() error {
 		return err
 	}
 	stored := messages(topic, "stored", 40)
-	if err := errors.Join(send(p, stored), stays.arrive(stored, 30*time.Second)); err != nil {
+	if err := firstError(send(p, stored), stays.arrive(stored, 30*time.Second)); err != nil {
 		return err
 	}
 	fmt.Println("restart")
@@ -480,7 +498,7 @@ func restart() error {
 		return err
 	}
 	later := messages(topic, "later", 40)
-	if err := errors.Join(send(p, later), stays.arrive(later, 70*time.Second)); err != nil {
+	if err := firstError(send(p, later), stays.arrive(later, 70*time.Second)); err != nil {
 		return err
 	}
 	fresh, err := open(topic, prefix+"-restart-new", "*", "new")
@@ -488,5 +506,5 @@ func restart() error {
 		return err
 	}
 	err = fresh.arrive(append(stored, later...), 30*time.Second)
-	return errors.Join(err, fresh.close(), stays.close(), p.Shutdown())
+	return firstError(err, fresh.close(), stays.close(), p.Shutdown())
 }
