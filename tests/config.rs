@@ -295,7 +295,7 @@ fn every_flag_has_its_place_in_the_manual() {
         let usage = String::from_utf8(run(program, &["-h"], None).stdout).unwrap();
         for line in usage.lines().filter(|line| line.starts_with(" -") || line.starts_with("    -"))
         {
-            let flag = line.trim().split_whitespace().next().unwrap();
+            let flag = line.split_whitespace().next().unwrap();
             let long = flag.rsplit_once("--").unwrap().1;
             let listed = page.lines().any(|line| {
                 line.starts_with(".It ") && line.split(' ').any(|word| word == format!("-{long}"))

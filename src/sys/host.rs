@@ -41,13 +41,14 @@ pub fn is_bridge(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).join("bridge").is_dir()
 }
 
-/// The first IPv4 address that is neither loopback nor 192.168.*; else the last other IPv4 address;
-/// else the first IPv6 address. Bridges and point-to-point links are passed over.
+/// The last IPv4 address that is neither loopback nor 192.168.*; else the first other IPv4 address;
+/// else the last IPv6 address. Bridges and point-to-point links are passed over. (In RocketMQ first
+/// and last are the other way round: Java lists addresses backwards.)
 fn choose(all: &[Interface], is_bridge: impl Fn(&str) -> bool) -> Advertised {
     let usable =
         |i: &&Interface| !i.point_to_point && !i.address.is_loopback() && !is_bridge(&i.name);
     let (v4, v6): (Vec<_>, Vec<_>) = all.iter().filter(usable).partition(|i| i.address.is_ipv4());
-    let private = |i: &Interface| i.address.to_string().starts_with("192.168");
+    let is_private = |i: &Interface| i.address.to_string().starts_with("192.168");
     let chosen = |i: &Interface, why: &str| Advertised {
         address: match i.address {
             IpAddr::V4(v4) => v4.to_string(),
@@ -55,12 +56,12 @@ fn choose(all: &[Interface], is_bridge: impl Fn(&str) -> bool) -> Advertised {
         },
         reason: format!("{why} (interface {})", i.name),
     };
-    if let Some(first) = v4.iter().find(|i| !private(i)) {
-        chosen(first, "the first IPv4 address that is neither loopback nor 192.168.*")
-    } else if let Some(last) = v4.last() {
-        chosen(last, "the last IPv4 address that is not loopback")
-    } else if let Some(first) = v6.first() {
-        chosen(first, "the first IPv6 address, there being no IPv4 address but loopback")
+    if let Some(last) = v4.iter().rfind(|i| !is_private(i)) {
+        chosen(last, "the last IPv4 address that is neither loopback nor 192.168.*")
+    } else if let Some(first) = v4.first() {
+        chosen(first, "the first IPv4 address that is not loopback")
+    } else if let Some(last) = v6.last() {
+        chosen(last, "the last IPv6 address, there being no IPv4 address but loopback")
     } else {
         Advertised {
             address: "127.0.0.1".to_string(),
@@ -90,8 +91,9 @@ mod tests {
         let lo = ("lo", "127.0.0.1");
         let bridge = ("docker0", "172.17.0.1");
         assert_eq!(chosen(&[lo, bridge, ("eth0", "10.0.0.5")]), "10.0.0.5");
-        assert_eq!(chosen(&[("w", "192.168.1.2"), ("e", "172.16.0.3")]), "172.16.0.3");
-        assert_eq!(chosen(&[("w", "192.168.1.2"), ("e", "192.168.1.3")]), "192.168.1.3");
+        assert_eq!(chosen(&[("a", "10.0.0.5"), ("b", "10.0.1.5"), bridge]), "10.0.1.5");
+        assert_eq!(chosen(&[("e", "172.16.0.3"), ("w", "192.168.1.2")]), "172.16.0.3");
+        assert_eq!(chosen(&[("w", "192.168.1.2"), ("e", "192.168.1.3")]), "192.168.1.2");
         assert_eq!(chosen(&[("tun0", "10.8.0.1"), ("e", "fe80::1")]), "[fe80::1]");
         assert_eq!(chosen(&[lo, bridge]), "127.0.0.1");
     }

@@ -192,7 +192,7 @@ fn bad_regions_are_passed_over() {
     stale.add(&message("T", 0, b"of another place"), 77, 1000);
     log.raw(&hex("daa320a7daa320a7daa320a7"));
     stale.add(&message("T", 0, b"of another place"), 78, 1000);
-    log.raw(&vec![0xff; 9]);
+    log.raw(&[0xff; 9]);
     log.add(&message("T", 0, b"garbage"), 4, 1000);
     log.raw(&hex("00000010 daa320a7"));
     log.blank();
