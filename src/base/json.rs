@@ -1,9 +1,9 @@
 //! JSON as fastjson reads and writes it, which every RocketMQ peer and file relies on.
 //!
-//! Reading takes what fastjson takes: comments, single quotes, names without quotes, commas too
-//! many, numbers where texts are wanted and the reverse, names in another case, objects as map keys
-//! (they become texts that hold the key's JSON), text that is not UTF-8. A null member counts as
-//! absent. Writing leaves out nulls, and has fastjson's forms for integer and object keys.
+//! Reading takes what fastjson takes: comments, single quotes, names without quotes, commas that
+//! separate nothing, numbers where texts are wanted and the reverse, names in another case, objects
+//! as map keys (texts that hold the key's JSON), bytes that are not UTF-8. A null member is absent.
+//! Writing leaves out nulls, and has fastjson's forms for integer and object keys.
 
 mod read;
 mod scan;

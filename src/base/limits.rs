@@ -10,6 +10,8 @@ pub const TOPIC_BYTES_MAX: usize = 127;
 pub const GROUP_BYTES_MAX: usize = 255;
 /// How much longer than `maxMessageSize` a whole record may be.
 pub const RECORD_OVERHEAD_MAX: usize = 64 * 1024;
+/// Longest registration body of a broker once it is uncompressed.
+pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest property string of a message in bytes.
 pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 /// A sparse file gets disk blocks for at most this much ahead of its writer at a time.

@@ -1,5 +1,7 @@
 //! Which messages of a topic a consumer group wants.
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::topic::java_hash;
 
 /// Every message.
@@ -9,23 +11,38 @@ pub const TAG: &str = "TAG";
 /// Expression type of SQL expressions over properties.
 pub const SQL92: &str = "SQL92";
 
-/// SubscriptionData: a topic and an expression over its messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// SubscriptionData: a topic and an expression over its messages, also as part of JSON bodies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Subscription {
-    /// Topic.
-    pub topic: String,
-    /// The expression, `*` for all.
-    pub sub_string: String,
-    /// The tags wanted; empty for all.
-    pub tags_set: Vec<String>,
-    /// Their hashes.
-    pub code_set: Vec<i32>,
-    /// Grows with every change; the client's clock, ms (or ns).
-    pub sub_version: i64,
-    /// `TAG` or `SQL92`.
-    pub expression_type: String,
     /// The consumer filters by a class of its own.
     pub class_filter_mode: bool,
+    /// The hashes of the tags wanted.
+    pub code_set: Vec<i32>,
+    /// `TAG` or `SQL92`.
+    pub expression_type: String,
+    /// The expression, `*` for all.
+    pub sub_string: String,
+    /// Grows with every change; the client's clock, ms (or ns).
+    pub sub_version: i64,
+    /// The tags wanted; empty for all.
+    pub tags_set: Vec<String>,
+    /// Topic.
+    pub topic: String,
+}
+
+impl Default for Subscription {
+    fn default() -> Subscription {
+        Subscription {
+            class_filter_mode: false,
+            code_set: Vec::new(),
+            expression_type: TAG.to_string(),
+            sub_string: String::new(),
+            sub_version: 0,
+            tags_set: Vec::new(),
+            topic: String::new(),
+        }
+    }
 }
 
 impl Subscription {

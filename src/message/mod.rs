@@ -1,5 +1,5 @@
-//! Messages: records of the CommitLog, properties, ids, names, filters. Pure: bytes in, structs
-//! out.
+//! Messages: records of the CommitLog, properties, ids, names, filters.
+//! Pure: bytes in, structs out.
 
 pub mod batch;
 pub mod filter;
@@ -13,8 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// A message to be stored: everything borrowed, so that building one allocates nothing.
 ///
-/// For a batch `body` holds the encoded messages (`batch`) and `properties` those of the whole
-/// batch.
+/// For a batch `body` holds the encoded messages (`batch`) and `properties` those of all of it.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRef<'a> {
     /// Topic under which it is stored.

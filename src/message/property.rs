@@ -1,8 +1,8 @@
 //! The property string of a message: `name 0x01 value 0x02 name 0x01 value …`.
 //!
 //! A trailing 0x02 may be there or not. A segment without 0x01, or with an empty name or value, is
-//! skipped; of several with one name the last counts. Written here without the trailing 0x02, as
-//! 4.9 does.
+//! skipped; of several with one name the last counts. Written here without the trailing 0x02,
+//! as 4.9 does.
 
 use std::collections::BTreeMap;
 

@@ -343,8 +343,7 @@ impl<'a> RecordView<'a> {
         self.topic
     }
 
-    /// Property string; a batch may have brought bytes that are no UTF-8, the string ends before
-    /// them.
+    /// Property string; a batch may have brought bytes that are no UTF-8, it ends before them.
     pub fn properties(&self) -> &'a str {
         match std::str::from_utf8(self.properties) {
             Ok(text) => text,

@@ -1,5 +1,6 @@
 //! The wire: frames, both header codecs, codes, headers and bodies. Pure: bytes in, structs out.
 
+pub mod body;
 pub mod code;
 pub mod command;
 pub mod frame;
