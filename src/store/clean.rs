@@ -130,12 +130,4 @@ fn millis(value: i32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hours_to_delete_in() {
-        assert!(is_hour("04", 4) && is_hour("2;04; 23", 23) && is_hour("0", 0));
-        assert!(!is_hour("04", 14) && !is_hour("", 0) && !is_hour("x;24", 4));
-    }
-}
+mod tests;

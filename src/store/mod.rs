@@ -188,7 +188,7 @@ impl Store {
     /// The thread that samples rates, looks at the disks and ends waits that took too long.
     fn start_watch(&self) -> Result<Handle> {
         let (stats, disk, flags) = (self.stats.clone(), self.disk.clone(), self.flags.clone());
-        let durable = self.durable.clone();
+        let (durable, reput) = (self.durable.clone(), self.reput.clone());
         let sync = self.config.get().store.flush_disk_type == FlushDiskType::SyncFlush;
         let period = if sync { EXPIRE_PERIOD } else { SAMPLE_PERIOD };
         let mut next_sample = Instant::now();
@@ -198,6 +198,7 @@ impl Store {
             durable.expire(now);
             if now >= next_sample {
                 next_sample += SAMPLE_PERIOD;
+                stats.dispatch_max_behind.fetch_max(reput.behind_bytes(), Ordering::Relaxed);
                 stats.sample();
                 if samples.is_multiple_of(SAMPLES_PER_DISK_CHECK) {
                     disk.check(&flags);

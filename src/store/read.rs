@@ -2,6 +2,7 @@
 //! mapped log; no body is copied.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Store;
 use super::commit_log::CommitLog;
@@ -56,6 +57,20 @@ impl Store {
     /// Messages of a queue from `offset` on whose tags code passes `filter`: at most `max_count`
     /// and what the transfer limits of the configuration allow, but the first one always.
     pub fn get(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_count: i32,
+        filter: &dyn Fn(i64) -> bool,
+    ) -> GetResult {
+        let began = Instant::now();
+        let result = self.look_up(topic, queue_id, offset, max_count, filter);
+        self.stats.get(result.count.into(), began.elapsed());
+        result
+    }
+
+    fn look_up(
         &self,
         topic: &str,
         queue_id: i32,

@@ -92,6 +92,20 @@ impl Stats {
         self.latency.0[latency_bucket(micros)].fetch_add(count, Relaxed);
     }
 
+    /// Counts one get that found `count` messages.
+    pub fn get(&self, count: i64, took: Duration) {
+        if count > 0 {
+            self.get_found.fetch_add(1, Relaxed);
+            self.get_transferred.fetch_add(count, Relaxed);
+        } else {
+            self.get_missed.fetch_add(1, Relaxed);
+        }
+        let took = took.as_millis() as u64;
+        if took > self.get_longest_ms.load(Relaxed) {
+            self.get_longest_ms.fetch_max(took, Relaxed);
+        }
+    }
+
     /// Takes the sample of this second.
     pub fn sample(&self) {
         let mut windows = self.windows();

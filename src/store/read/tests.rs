@@ -373,7 +373,7 @@ fn model(list: &[(i32, i64)], offset: i64, max: i32, code: i64) -> (GetStatus, i
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn get_is_as_the_model(
