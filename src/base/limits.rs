@@ -59,5 +59,7 @@ pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 pub const CORK_CONNECTIONS: usize = 64;
 /// How long a server that stops goes on sending replies.
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);
+/// How long a pool that stops waits for what its workers have begun.
+pub const POOL_STOP_TIME: Duration = Duration::from_secs(5);
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);

@@ -94,9 +94,9 @@ impl Server {
     }
 
     /// Asks the client at the other end of a connection. `done` gets the response, or an error
-    /// after
-    /// `timeout`. When as many calls as `serverAsyncSemaphoreValue` says are under way it waits for
-    /// one to end, within `timeout` as well; not on a reactor thread, where it fails at once.
+    /// after `timeout`. When as many calls as `serverAsyncSemaphoreValue` says are under way it
+    /// waits for one to end, within `timeout` as well; not on a reactor thread, where it fails at
+    /// once.
     pub fn call(&self, conn: &Arc<Conn>, command: Command, timeout: Duration, done: Done) {
         let wait = if on_reactor() { Duration::ZERO } else { timeout };
         let deadline = Some(Instant::now() + timeout);

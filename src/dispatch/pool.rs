@@ -1,0 +1,379 @@
+//! One pool: a bounded queue of requests and the threads that handle them.
+//!
+//! A job is what one wake-up of one connection has brought for this pool, so that a hop between
+//! threads is paid once for all of it. Everything else counts requests: the capacity, the numbers
+//! shown, the limit of the wait. The watch (`Dispatcher`) tends every pool each few milliseconds:
+//! it answers requests that have waited too long even if all workers are stuck, takes what a stuck
+//! worker has not begun away from it, and adds workers.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::SegQueue;
+
+use super::gate::Gate;
+use super::{PoolSpec, PoolStats, TICK};
+use crate::base::limits::POOL_STOP_TIME;
+use crate::base::thread;
+use crate::net::{self, Conn, Request};
+use crate::protocol::code::response::SYSTEM_BUSY;
+
+/// What a pool does with a request; answers it.
+pub type Work = Box<dyn Fn(Request) + Send + Sync>;
+
+enum Job {
+    /// Requests of one connection, in their order.
+    Requests(VecDeque<Request>),
+    Task(Box<dyn FnOnce() + Send>),
+}
+
+pub struct Pool {
+    spec: PoolSpec,
+    work: Work,
+    /// Lazily allocated, so that a large capacity costs nothing; bounded by `queued`.
+    queue: SegQueue<Job>,
+    /// Jobs older than all in `queue`, where the watch can look at them.
+    front: Mutex<VecDeque<Job>>,
+    /// Length of `front`.
+    fronted: AtomicUsize,
+    /// Jobs in `queue` and `front`.
+    jobs: AtomicUsize,
+    /// Requests accepted and not begun.
+    queued: AtomicUsize,
+    closed: AtomicBool,
+    gate: Gate,
+    workers: Mutex<Workers>,
+    /// Says that all queued requests are to be refused.
+    busy: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Workers {
+    seats: Vec<Arc<Seat>>,
+    threads: Vec<thread::Handle>,
+}
+
+/// What one worker has at hand.
+#[derive(Default)]
+struct Seat {
+    batch: Mutex<Batch>,
+}
+
+#[derive(Default)]
+struct Batch {
+    rest: VecDeque<Request>,
+    /// Whose requests they are; `None` between two batches.
+    conn: Option<Arc<Conn>>,
+    /// Requests begun so far, and how many the watch has seen.
+    begun: u64,
+    seen: u64,
+}
+
+impl Pool {
+    pub fn new(spec: PoolSpec, work: Work) -> Arc<Pool> {
+        Arc::new(Pool {
+            spec,
+            work,
+            queue: SegQueue::new(),
+            front: Mutex::default(),
+            fronted: AtomicUsize::new(0),
+            jobs: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            gate: Gate::default(),
+            workers: Mutex::default(),
+            busy: OnceLock::new(),
+        })
+    }
+
+    pub fn spec(&self) -> &PoolSpec {
+        &self.spec
+    }
+
+    /// Queues requests of one connection. Gives back those that have no place.
+    pub fn push(self: &Arc<Self>, mut batch: VecDeque<Request>) -> VecDeque<Request> {
+        let queued = self.queued.fetch_add(batch.len(), Ordering::SeqCst);
+        let closed = self.closed.load(Ordering::SeqCst);
+        let room = if closed { 0 } else { self.spec.capacity.saturating_sub(queued) };
+        let refused = batch.split_off(room.min(batch.len()));
+        self.queued.fetch_sub(refused.len(), Ordering::SeqCst);
+        if !batch.is_empty() {
+            self.add(Job::Requests(batch));
+        }
+        refused
+    }
+
+    /// Queues a piece of work that is not a request any more, whatever the capacity.
+    pub fn push_task(self: &Arc<Self>, task: Box<dyn FnOnce() + Send>) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.add(Job::Task(task));
+    }
+
+    fn add(self: &Arc<Self>, job: Job) {
+        self.jobs.fetch_add(1, Ordering::SeqCst);
+        self.queue.push(job);
+        if self.gate.has_sleepers() {
+            self.gate.call();
+        } else {
+            self.grow(cores());
+        }
+    }
+
+    /// Starts a worker unless there are `limit` of them, or as many as are configured.
+    fn grow(self: &Arc<Self>, limit: usize) {
+        let mut workers = lock(&self.workers);
+        let count = workers.seats.len();
+        if count >= limit.min(self.spec.threads.max(1)) || self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let (pool, seat) = (self.clone(), Arc::<Seat>::default());
+        let own = seat.clone();
+        let name = format!("{}-{count}", self.spec.name);
+        match thread::spawn(&name, move || pool.run(&own)) {
+            Ok(thread) => {
+                workers.seats.push(seat);
+                workers.threads.push(thread);
+            }
+            Err(error) => log::error!(target: "remoting", "{error}"),
+        }
+    }
+
+    /// The life of a worker.
+    fn run(&self, seat: &Seat) {
+        while let Some(job) = self.next() {
+            let _cork = net::cork();
+            match job {
+                Job::Requests(batch) => self.handle(seat, batch),
+                Job::Task(task) => {
+                    self.queued.fetch_sub(1, Ordering::SeqCst);
+                    if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                        log::error!(target: "remoting", "a task of {} panicked", self.spec.name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&self, seat: &Seat, batch: VecDeque<Request>) {
+        let late = batch.front().is_some_and(|request| self.is_late(request));
+        seat.begin(batch);
+        while let Some(request) = seat.next() {
+            let queued = self.queued.fetch_sub(1, Ordering::SeqCst) - 1;
+            if late {
+                refuse(&request, "[TIMEOUT_CLEAN_QUEUE]", queued);
+            } else {
+                (self.work)(request);
+            }
+        }
+    }
+
+    /// The oldest job; waits for one. `None` when the pool is closed and empty.
+    fn next(&self) -> Option<Job> {
+        loop {
+            if let Some(job) = self.take() {
+                return Some(job);
+            }
+            let closed = || self.closed.load(Ordering::SeqCst);
+            let empty = || self.jobs.load(Ordering::SeqCst) == 0;
+            if closed() && empty() {
+                return None;
+            }
+            self.gate.sleep_while(|| empty() && !closed());
+        }
+    }
+
+    fn take(&self) -> Option<Job> {
+        let job = self.take_front().or_else(|| self.queue.pop())?;
+        if self.jobs.fetch_sub(1, Ordering::SeqCst) > 1 {
+            self.gate.call();
+        }
+        Some(job)
+    }
+
+    fn take_front(&self) -> Option<Job> {
+        if self.fronted.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        let mut front = lock(&self.front);
+        let job = front.pop_front();
+        self.fronted.store(front.len(), Ordering::SeqCst);
+        job
+    }
+
+    /// `front` with the oldest job in it, if there is any.
+    fn peek(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        let mut front = lock(&self.front);
+        if front.is_empty() {
+            // Before the job is out of the queue: whoever finds neither would think there is none.
+            self.fronted.store(1, Ordering::SeqCst);
+            front.extend(self.queue.pop());
+            self.fronted.store(front.len(), Ordering::SeqCst);
+        }
+        front
+    }
+
+    /// Since when the oldest queued request waits.
+    fn oldest(&self) -> Option<Instant> {
+        match self.peek().front() {
+            Some(Job::Requests(batch)) => batch.front().map(|request| request.arrived),
+            _ => None,
+        }
+    }
+
+    fn is_late(&self, request: &Request) -> bool {
+        self.spec.wait_limit.is_some_and(|limit| request.arrived.elapsed() >= limit)
+    }
+
+    /// What the watch does for a pool. False when there was nothing to look after.
+    pub fn tend(self: &Arc<Self>) -> bool {
+        let active = self.relieve();
+        if self.jobs.load(Ordering::SeqCst) == 0 {
+            return active;
+        }
+        self.refuse_queued("[PCBUSY_CLEAN_QUEUE]", |_| self.busy.get().is_some_and(|busy| busy()));
+        self.refuse_queued("[TIMEOUT_CLEAN_QUEUE]", |request| self.is_late(request));
+        let waits = self.oldest().is_some_and(|since| since.elapsed() >= TICK);
+        if waits && !self.gate.has_sleepers() {
+            self.grow(usize::MAX);
+        }
+        true
+    }
+
+    /// Whether nothing is queued and no worker is busy.
+    pub fn is_idle(&self) -> bool {
+        let idle = |seat: &Arc<Seat>| lock(&seat.batch).conn.is_none();
+        self.jobs.load(Ordering::SeqCst) == 0 && lock(&self.workers).seats.iter().all(idle)
+    }
+
+    /// Takes from workers that have begun nothing since the last tick what they have not begun, and
+    /// sends the replies they hold back. False when no worker is busy.
+    fn relieve(&self) -> bool {
+        let mut active = false;
+        let seats = lock(&self.workers).seats.clone();
+        for seat in seats {
+            let mut batch = lock(&seat.batch);
+            let Some(conn) = batch.conn.clone() else { continue };
+            active = true;
+            let stuck = batch.seen == batch.begun;
+            batch.seen = batch.begun;
+            if stuck {
+                let rest = std::mem::take(&mut batch.rest);
+                drop(batch);
+                self.put_front(rest);
+                conn.flush();
+            }
+        }
+        active
+    }
+
+    fn put_front(&self, requests: VecDeque<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        self.jobs.fetch_add(requests.len(), Ordering::SeqCst);
+        let mut front = lock(&self.front);
+        for request in requests.into_iter().rev() {
+            front.push_front(Job::Requests(VecDeque::from([request])));
+        }
+        self.fronted.store(front.len(), Ordering::SeqCst);
+        drop(front);
+        self.gate.call();
+    }
+
+    /// Answers queued requests, oldest first, while `hopeless` holds.
+    fn refuse_queued(&self, prefix: &str, hopeless: impl Fn(&Request) -> bool) {
+        let _cork = net::cork();
+        loop {
+            let mut front = self.peek();
+            let Some(Job::Requests(batch)) = front.front_mut() else { return };
+            if !batch.front().is_some_and(&hopeless) {
+                return;
+            }
+            let Some(request) = batch.pop_front() else { return };
+            if batch.is_empty() {
+                front.pop_front();
+                self.fronted.store(front.len(), Ordering::SeqCst);
+                self.jobs.fetch_sub(1, Ordering::SeqCst);
+            }
+            drop(front);
+            let queued = self.queued.fetch_sub(1, Ordering::SeqCst) - 1;
+            refuse(&request, prefix, queued);
+        }
+    }
+
+    /// From now on all queued requests are refused whenever `busy` holds.
+    pub fn clean_when(&self, busy: Box<dyn Fn() -> bool + Send + Sync>) {
+        if self.busy.set(busy).is_err() {
+            log::error!(target: "remoting", "{}: cleaned by two rules", self.spec.name);
+        }
+    }
+
+    pub fn stats(&self) -> PoolStats {
+        let head_wait = self.oldest().map_or(Duration::ZERO, |since| since.elapsed());
+        PoolStats {
+            queued: self.queued.load(Ordering::SeqCst),
+            capacity: self.spec.capacity,
+            head_wait_ms: i64::try_from(head_wait.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Takes nothing more, handles what is queued and ends the workers; after a bounded time
+    /// without waiting for those that are stuck.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.gate.call_all();
+        let threads = std::mem::take(&mut lock(&self.workers).threads);
+        let until = Instant::now() + POOL_STOP_TIME;
+        for thread in threads {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                thread.join();
+            } else {
+                log::error!(target: "remoting", "a thread of {} does not stop", self.spec.name);
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn begin(&self, requests: VecDeque<Request>) {
+        let mut batch = lock(&self.batch);
+        batch.conn = requests.front().map(|request| request.conn.clone());
+        batch.rest = requests;
+    }
+
+    fn next(&self) -> Option<Request> {
+        let mut batch = lock(&self.batch);
+        batch.begun += 1;
+        let request = batch.rest.pop_front();
+        if request.is_none() {
+            batch.conn = None;
+        }
+        request
+    }
+}
+
+/// RocketMQ's answer to a request that nobody will handle; it comes for one-way requests as well.
+fn refuse(request: &Request, prefix: &str, queued: usize) {
+    let waited = request.arrived.elapsed().as_millis();
+    let remark = format!(
+        "{prefix}broker busy, start flow control for a while, period in queue: {waited}ms, \
+         size of queue: {queued}"
+    );
+    request.conn.send(request.command.refusal(SYSTEM_BUSY, remark));
+}
+
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
