@@ -46,6 +46,15 @@ fn notes(row: &Row) -> String {
     format!("{unit}{}{closed}", row.effect.words())
 }
 
+/// A sentence about the value; none about text, which may be anything.
+fn must(expected: &str) -> String {
+    if expected.starts_with("text") { String::new() } else { format!(" Must be {expected}.") }
+}
+
+fn capital(text: &str) -> String {
+    text[..1].to_uppercase() + &text[1..]
+}
+
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -67,7 +76,7 @@ fn sample<C: Config>(config: &C) -> String {
         C::NAME
     );
     for (row, default, expected) in keys(config) {
-        let about = format!("{} Must be {expected}; {}.", row.doc.trim(), notes(row));
+        let about = format!("{}{} {}.", row.doc.trim(), must(&expected), capital(&notes(row)));
         text += "\n";
         for line in wrapped(&about, 97) {
             text += &format!("# {line}\n");
@@ -86,10 +95,10 @@ fn manual_keys<C: Config>(config: &C) -> String {
         text += &format!(".It Cm {}\n", row.key);
         let default = if default.is_empty() { "nothing".to_string() } else { default };
         let about = format!(
-            "{} Must be {expected}. Default: {default}. {}{}.",
+            "{}{} Default: {default}. {}.",
             row.doc.trim(),
-            notes(row)[..1].to_uppercase(),
-            &notes(row)[1..]
+            must(&expected),
+            capital(&notes(row))
         );
         for sentence in about.split(". ") {
             let sentence = format!("{}.", sentence.trim_end_matches('.'));

@@ -18,7 +18,7 @@ section! {
         config_store_path: String = in_home("namesrv/namesrv.properties"),
             "configStorePath" usually("$HOME/namesrv/namesrv.properties") star fixed;
         /// Environment name that clusterTest adds to topic names.
-        product_env_name: String = "center".to_string(), "productEnvName" live;
+        product_env_name: String = "center".to_string(), "productEnvName" later;
         /// Ask a central NameServer for the route of a topic that is not known here.
         cluster_test: bool = false, "clusterTest" later;
         /// Add the order configuration of a topic to its route.

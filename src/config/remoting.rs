@@ -15,8 +15,9 @@ section! {
         server_callback_executor_threads: i32 = 0, "serverCallbackExecutorThreads" unused;
         /// I/O threads that own the accepted connections.
         server_selector_threads: i32 = 3, "serverSelectorThreads" at_least(1);
-        /// One-way requests under way to clients at a time.
-        server_oneway_semaphore_value: i32 = 256, "serverOnewaySemaphoreValue" at_least(1);
+        /// One-way requests under way to clients at a time. Here they only wait in the outbox of their
+        /// connection, which has a limit of its own.
+        server_oneway_semaphore_value: i32 = 256, "serverOnewaySemaphoreValue" unused;
         /// Calls under way to clients at a time.
         server_async_semaphore_value: i32 = 64, "serverAsyncSemaphoreValue" at_least(1);
         /// A connection on which nothing came or went for so long is closed.
@@ -44,13 +45,13 @@ section! {
 section! {
     /// The connecting side: a broker towards NameServers and other brokers.
     pub struct ClientConfig {
-        /// Threads of Netty's client; one reactor serves here.
-        client_worker_threads: i32 = 4, "clientWorkerThreads" unused;
+        /// I/O threads that own the outgoing connections; half the number of processors at most.
+        client_worker_threads: i32 = 4, "clientWorkerThreads" at_least(1);
         /// Threads that run completions of asynchronous calls.
         client_callback_executor_threads: i32 = host::processors(),
             "clientCallbackExecutorThreads" usually("number of processors") unused;
-        /// One-way requests under way at a time.
-        client_oneway_semaphore_value: i32 = 65535, "clientOnewaySemaphoreValue" at_least(1);
+        /// One-way requests under way at a time. Here they only wait in the outbox of their connection.
+        client_oneway_semaphore_value: i32 = 65535, "clientOnewaySemaphoreValue" unused;
         /// Calls under way at a time.
         client_async_semaphore_value: i32 = 65535, "clientAsyncSemaphoreValue" at_least(1);
         /// Longest time to make a connection.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct Row {
     /// As it is written in a file.
     pub key: &'static str,
+    /// Name of its field in the struct.
+    pub field: &'static str,
     /// As it is listed by `-p`, `-m` and codes 26 and 319, where RocketMQ's field has another name.
     pub listed: &'static str,
     /// Words for a default that depends on the machine; otherwise the default is its value.
@@ -50,9 +52,10 @@ impl Effect {
 }
 
 impl Row {
-    pub(super) const fn new(key: &'static str, doc: &'static str) -> Row {
+    pub(super) const fn new(key: &'static str, field: &'static str, doc: &'static str) -> Row {
         Row {
             key,
+            field,
             listed: key,
             default: None,
             unit: "",
@@ -174,7 +177,7 @@ macro_rules! section {
             }
 
             const ROWS: &'static [$crate::config::Row] = &[
-                $($crate::config::Row::new($key, concat!($($doc),+))
+                $($crate::config::Row::new($key, stringify!($field), concat!($($doc),+))
                     $(.$word($($($argument),*)?))*),*
             ];
             const GET: &'static [fn(&$name) -> Option<String>] =

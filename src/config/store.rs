@@ -63,8 +63,8 @@ section! {
         commit_interval_commit_log: i32 = 200, "commitIntervalCommitLog" unit("ms") star later;
         /// Which lock RocketMQ puts messages under.
         use_reentrant_lock_when_put_message: bool = true, "useReentrantLockWhenPutMessage" unused;
-        /// Flush at fixed times instead of soon after each message.
-        flush_commit_log_timed: bool = true, "flushCommitLogTimed" star;
+        /// Flush at fixed times instead of soon after each message; it is always done at fixed times.
+        flush_commit_log_timed: bool = true, "flushCommitLogTimed" star unused;
         /// Pause between two flushes of the ConsumeQueues.
         flush_interval_consume_queue: i32 = 1000,
             "flushIntervalConsumeQueue" unit("ms") at_least(1);
@@ -139,7 +139,7 @@ section! {
         /// Take the index into account for the point from which a crashed store is read.
         message_index_safe: bool = false, "messageIndexSafe" star;
         /// Port for slaves: always listenPort + 1, whatever the file says.
-        ha_listen_port: i32 = 10912, "haListenPort" usually("listenPort + 1") within(0, 65535);
+        ha_listen_port: i32 = 10912, "haListenPort" usually("listenPort + 1") within(0, 65535) later;
         /// Pause between two heartbeats between master and slave.
         ha_send_heartbeat_interval: i32 = 5000, "haSendHeartbeatInterval" unit("ms") later;
         /// Silence after which the link between master and slave is closed.
@@ -161,21 +161,22 @@ section! {
         /// The delay levels from 1 on, with a blank between two; s, m, h and d are the units.
         message_delay_level: String =
             "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_string(),
-            "messageDelayLevel" later;
+            "messageDelayLevel";
         /// Pause between two saves of the offsets of delayed messages.
-        flush_delay_offset_interval: i64 = 10_000, "flushDelayOffsetInterval" unit("ms") later;
+        flush_delay_offset_interval: i64 = 10_000, "flushDelayOffsetInterval" unit("ms") at_least(1);
         /// Remove the oldest files, expired or not, when the disk is nearly full.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable" star live;
-        /// Touch every page of a new CommitLog file ahead of need and lock it in memory.
-        warm_maped_file_enable: bool = false, "warmMapedFileEnable";
+        /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is always
+        /// done, for a window ahead of the writer.
+        warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
         /// Let a slave correct the offset of a pull.
-        offset_check_in_slave: bool = false, "offsetCheckInSlave" later;
+        offset_check_in_slave: bool = false, "offsetCheckInSlave" live;
         /// A debugging aid of RocketMQ.
         debug_lock_enable: bool = false, "debugLockEnable" unused;
         /// Dispatch only what another process confirmed (never used by RocketMQ).
         duplication_enable: bool = false, "duplicationEnable" unused;
         /// Record how far behind the end of the log consumers read.
-        disk_fall_recorded: bool = true, "diskFallRecorded" live;
+        disk_fall_recorded: bool = true, "diskFallRecorded" later;
         /// A put that holds its lock for longer makes other sends be refused as busy.
         os_page_cache_busy_time_out_mills: i64 = 1000,
             "osPageCacheBusyTimeOutMills" unit("ms") at_least(1) live;
