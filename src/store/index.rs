@@ -17,6 +17,8 @@ use crate::base::error::IoContext;
 const HEADER_BYTES: usize = 40;
 const SLOT_BYTES: usize = 4;
 const ENTRY_BYTES: usize = 20;
+/// How many entries of a chain are looked at for one that may be there already.
+const AGAIN_STEPS_MAX: usize = 1000;
 
 /// What an index entry is made of.
 #[derive(Clone, Copy, Debug)]
@@ -91,12 +93,14 @@ impl Index {
         message.each().try_for_each(|key| self.put_key(message, key_hash(message.topic, key)))
     }
 
-    /// Adds the message's keys that no file has: for records met again in recovery.
+    /// Adds the message's keys that are not there: for records met again in recovery. The entry
+    /// of a key that very many messages share may come to be there twice, which queries allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
         let files = self.files();
         for key in message.each() {
             let hash = key_hash(message.topic, key);
-            let mut entries = files.iter().flat_map(|file| file.chain(hash));
+            let entries = files.iter().rev().flat_map(|file| file.chain(hash));
+            let mut entries = entries.take(AGAIN_STEPS_MAX);
             if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
                 self.put_key(message, hash)?;
             }

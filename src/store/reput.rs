@@ -4,6 +4,7 @@
 //! One thread. It sleeps only when the log has nothing new; a put wakes it with one load when it
 //! is awake and one futex call when it sleeps.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -192,7 +193,6 @@ impl Reput {
                     self.accept();
                     round.queue = None;
                     self.sleep(end);
-                    round.config = self.config.get();
                 }
                 Err(Stalled) => std::thread::park_timeout(RETRY),
             }
@@ -217,6 +217,7 @@ impl Reput {
 
     /// Dispatches what is published of the present file; whether it moved.
     fn round(&self, round: &mut Round) -> std::result::Result<bool, Stalled> {
+        round.config = self.config.get();
         let segments = self.log.segments();
         let from = self.position().max(segments.min_offset().unwrap_or(0));
         self.position.store(from, Release);
@@ -296,7 +297,7 @@ impl Reput {
             put.map_err(|e| self.refuse(Refusal::IndexError, position, &e))?;
         }
         if queued && position >= self.begin.end {
-            (self.on_arrival)(&Arrival {
+            self.announce(&Arrival {
                 topic: record.topic(),
                 queue_id: record.queue_id(),
                 queue_offset: record.queue_offset(),
@@ -306,6 +307,13 @@ impl Reput {
             });
         }
         Ok(())
+    }
+
+    /// A listener that panics must not end dispatch.
+    fn announce(&self, arrival: &Arrival<'_>) {
+        if catch_unwind(AssertUnwindSafe(|| (self.on_arrival)(arrival))).is_err() {
+            log::error!(target: "store", "the listener of arrivals panicked at {arrival:?}");
+        }
     }
 
     fn enqueue(

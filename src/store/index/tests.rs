@@ -151,6 +151,21 @@ fn records_met_again_are_not_added_twice() {
 }
 
 #[test]
+fn an_entry_may_be_there_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 1, 5000);
+    for n in 0..2000 {
+        index.put(&keyed("k", n, n)).unwrap();
+    }
+    index.put_missing(&keyed("k", 1500, 1500)).unwrap();
+    assert_eq!(index.last().unwrap().next.load(Relaxed), 2001);
+    index.put_missing(&keyed("k", 500, 500)).unwrap();
+    assert_eq!(index.last().unwrap().next.load(Relaxed), 2002);
+    let found = index.query("T", "k", 5000, 0, i64::MAX).offsets;
+    assert_eq!(found, (0..2000).collect::<Vec<_>>());
+}
+
+#[test]
 fn damage_costs_entries_only() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(&dir, 4, 10);

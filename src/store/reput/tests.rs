@@ -69,6 +69,19 @@ fn each_message_is_announced_after_it_can_be_read() {
 }
 
 #[test]
+fn a_panicking_listener_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(config(dir.path()), Arc::new(|_| panic!("on purpose")));
+    store.start().unwrap();
+    for _ in 0..3 {
+        put(&store, &message("T", 0, b"x"));
+    }
+    settle(&store);
+    assert_eq!(store.max_offset_in_queue("T", 0), 3);
+    store.stop();
+}
+
+#[test]
 fn javas_record_is_dispatched_as_java_does() {
     let dir = tempfile::tempdir().unwrap();
     let record = hex(
