@@ -15,8 +15,8 @@ section! {
         server_callback_executor_threads: i32 = 0, "serverCallbackExecutorThreads" unused;
         /// I/O threads that own the accepted connections.
         server_selector_threads: i32 = 3, "serverSelectorThreads" at_least(1);
-        /// One-way requests under way to clients at a time. Here they only wait in the outbox of their
-        /// connection, which has a limit of its own.
+        /// One-way requests under way to clients at a time. Here they only wait in the outbox of
+        /// their connection, which has a limit of its own.
         server_oneway_semaphore_value: i32 = 256, "serverOnewaySemaphoreValue" unused;
         /// Calls under way to clients at a time.
         server_async_semaphore_value: i32 = 64, "serverAsyncSemaphoreValue" at_least(1);
@@ -50,7 +50,8 @@ section! {
         /// Threads that run completions of asynchronous calls.
         client_callback_executor_threads: i32 = host::processors(),
             "clientCallbackExecutorThreads" usually("number of processors") unused;
-        /// One-way requests under way at a time. Here they only wait in the outbox of their connection.
+        /// One-way requests under way at a time. Here they only wait in the outbox of their
+        /// connection.
         client_oneway_semaphore_value: i32 = 65535, "clientOnewaySemaphoreValue" unused;
         /// Calls under way at a time.
         client_async_semaphore_value: i32 = 65535, "clientAsyncSemaphoreValue" at_least(1);

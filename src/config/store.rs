@@ -63,7 +63,8 @@ section! {
         commit_interval_commit_log: i32 = 200, "commitIntervalCommitLog" unit("ms") star later;
         /// Which lock RocketMQ puts messages under.
         use_reentrant_lock_when_put_message: bool = true, "useReentrantLockWhenPutMessage" unused;
-        /// Flush at fixed times instead of soon after each message; it is always done at fixed times.
+        /// Flush at fixed times instead of soon after each message; it is always done at fixed
+        /// times.
         flush_commit_log_timed: bool = true, "flushCommitLogTimed" star unused;
         /// Pause between two flushes of the ConsumeQueues.
         flush_interval_consume_queue: i32 = 1000,
@@ -166,8 +167,8 @@ section! {
         flush_delay_offset_interval: i64 = 10_000, "flushDelayOffsetInterval" unit("ms") at_least(1);
         /// Remove the oldest files, expired or not, when the disk is nearly full.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable" star live;
-        /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is always
-        /// done, for a window ahead of the writer.
+        /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is
+        /// always done, for a window ahead of the writer.
         warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
         /// Let a slave correct the offset of a pull.
         offset_check_in_slave: bool = false, "offsetCheckInSlave" live;
