@@ -140,7 +140,8 @@ section! {
         /// Take the index into account for the point from which a crashed store is read.
         message_index_safe: bool = false, "messageIndexSafe" star;
         /// Port for slaves: always listenPort + 1, whatever the file says.
-        ha_listen_port: i32 = 10912, "haListenPort" usually("listenPort + 1") within(0, 65535) later;
+        ha_listen_port: i32 = 10912,
+            "haListenPort" usually("listenPort + 1") within(0, 65535) later;
         /// Pause between two heartbeats between master and slave.
         ha_send_heartbeat_interval: i32 = 5000, "haSendHeartbeatInterval" unit("ms") later;
         /// Silence after which the link between master and slave is closed.
@@ -164,7 +165,8 @@ section! {
             "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_string(),
             "messageDelayLevel";
         /// Pause between two saves of the offsets of delayed messages.
-        flush_delay_offset_interval: i64 = 10_000, "flushDelayOffsetInterval" unit("ms") at_least(1);
+        flush_delay_offset_interval: i64 = 10_000,
+            "flushDelayOffsetInterval" unit("ms") at_least(1);
         /// Remove the oldest files, expired or not, when the disk is nearly full.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable" star live;
         /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is
