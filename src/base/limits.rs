@@ -61,5 +61,30 @@ pub const CORK_CONNECTIONS: usize = 64;
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);
 /// How long a pool that stops waits for what its workers have begun.
 pub const POOL_STOP_TIME: Duration = Duration::from_secs(5);
+/// Brokers, broker addresses and clusters a name server holds, each.
+pub const NAMESRV_BROKERS_MAX: usize = 10_000;
+/// Pairs of topic and broker a name server holds.
+pub const NAMESRV_QUEUE_ENTRIES_MAX: usize = 2_000_000;
+/// Longest name (topic, broker, cluster, address, KV key) a name server takes in, in bytes.
+pub const NAMESRV_NAME_BYTES_MAX: usize = 1024;
+/// Filter servers in one registration, and the bytes of their addresses.
+pub const FILTER_SERVERS_MAX: usize = 100;
+pub const FILTER_SERVERS_BYTES_MAX: usize = 16 * 1024;
+/// Longest value of the KV configuration in bytes.
+pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Largest KV configuration in bytes of its JSON: one namespace must fit the answer to a
+/// registration.
+pub const KV_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Queues of one broker that a client works out from a route.
+pub const CLIENT_QUEUES_PER_BROKER_MAX: i32 = 65_536;
+/// Queues that one consumer takes.
+pub const CLIENT_ASSIGNED_QUEUES_MAX: usize = 16_384;
+/// Calls of the listener that wait for a consume thread.
+pub const CLIENT_CONSUME_JOBS_MAX: usize = 1024;
+/// Asynchronous sends of one producer under way.
+pub const CLIENT_ASYNC_SENDS_MAX: usize = 65_535;
+/// Largest message body after inflating.
+pub const INFLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);
+const _: () = assert!(KV_BYTES_MAX < FRAME_BYTES_MAX / 2 + 1);

@@ -1,0 +1,331 @@
+//! What tools ask of brokers and name servers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Error, Result};
+use crate::message::id;
+use crate::message::property;
+use crate::protocol::Command;
+use crate::protocol::body::MessageQueue;
+use crate::protocol::body::cluster::{ClusterInfo, KvTable};
+use crate::protocol::body::group::SubscriptionGroupConfig;
+use crate::protocol::body::route::TopicRouteData;
+use crate::protocol::body::stats::TopicStats;
+use crate::protocol::body::topic::{TopicConfig, TopicList};
+use crate::protocol::code::{request, response};
+use crate::protocol::headers::namesrv::{
+    DeleteTopic, GetKvConfigReply, KvKey, PutKvConfig, TopicsByCluster,
+};
+use crate::protocol::headers::pull::{QueryMessage, ViewMessage};
+use crate::protocol::headers::topic::{CreateTopic, DeleteSubscriptionGroup, TopicName};
+
+use super::inbound::Refuse;
+use super::instance::Instance;
+use super::message::{MessageExt, decode_records};
+use super::settings::Settings;
+
+/// For a call of a tool.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// For a search through an index.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(18);
+
+/// An admin client. Its calls wait for the answer; an answer other than SUCCESS is `Error::Refused`
+/// with the code and remark of the peer.
+pub struct Admin {
+    instance: Arc<Instance>,
+}
+
+/// What a search by key asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyQuery<'a> {
+    pub topic: &'a str,
+    /// One of the keys, or the unique key.
+    pub key: &'a str,
+    pub is_unique_key: bool,
+    /// Most messages from one broker.
+    pub max: i32,
+    /// Stored from and until, in ms.
+    pub begin: i64,
+    pub end: i64,
+}
+
+impl Admin {
+    /// An admin client of these name servers, `host:port;host:port`. Opens no connection yet.
+    pub fn start(namesrv: &str) -> Result<Admin> {
+        let instance = Instance::new(Settings::namesrv(namesrv), Arc::new(Refuse))?;
+        Ok(Admin { instance })
+    }
+
+    /// Closes the connections.
+    pub fn shutdown(&self) {
+        self.instance.shutdown();
+    }
+
+    /// Any request to any address.
+    pub fn call(&self, addr: &str, request: Command) -> Result<Command> {
+        self.instance.call(addr, request, TIMEOUT)
+    }
+
+    /// Any request to one of the name servers.
+    pub fn call_namesrv(&self, request: &Command) -> Result<Command> {
+        self.instance.call_namesrv(request, TIMEOUT)
+    }
+
+    /// The name servers.
+    pub fn namesrv_addresses(&self) -> &[String] {
+        self.instance.namesrv_addresses()
+    }
+
+    /// Who serves a topic; code 17 when nobody does.
+    pub fn topic_route(&self, topic: &str) -> Result<TopicRouteData> {
+        self.instance.fetch_route(topic)
+    }
+
+    /// All brokers and clusters.
+    pub fn cluster_info(&self) -> Result<ClusterInfo> {
+        let ask = Command::request(request::GET_BROKER_CLUSTER_INFO);
+        ClusterInfo::from_slice(&self.call_namesrv(&ask)?.body)
+    }
+
+    /// The masters of a cluster by broker name; an error when there is no such cluster.
+    pub fn masters_of(&self, cluster: &str) -> Result<Vec<String>> {
+        let info = self.cluster_info()?;
+        let names = info.cluster_addr_table.get(cluster).ok_or_else(|| {
+            Error::Config(format!("cluster {cluster} is not known to the name server"))
+        })?;
+        let groups = names.iter().filter_map(|name| info.broker_addr_table.get(name));
+        Ok(groups.filter_map(|group| group.broker_addrs.get(&0).cloned()).collect())
+    }
+
+    /// All topics.
+    pub fn topic_list(&self) -> Result<Vec<String>> {
+        let ask = Command::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        Ok(TopicList::from_slice(&self.call_namesrv(&ask)?.body)?.topic_list)
+    }
+
+    /// The topics on any broker of a cluster.
+    pub fn topics_of_cluster(&self, cluster: &str) -> Result<Vec<String>> {
+        let mut ask = Command::request(request::GET_TOPICS_BY_CLUSTER);
+        TopicsByCluster { cluster }.encode(&mut ask);
+        Ok(TopicList::from_slice(&self.call_namesrv(&ask)?.body)?.topic_list)
+    }
+
+    /// Creates or changes a topic on one broker.
+    pub fn update_topic(&self, broker: &str, topic: &TopicConfig) -> Result<()> {
+        let mut ask = Command::request(request::UPDATE_AND_CREATE_TOPIC);
+        let header = CreateTopic {
+            topic: &topic.topic_name,
+            default_topic: crate::message::topic::AUTO_CREATE,
+            read_queue_nums: topic.read_queue_nums,
+            write_queue_nums: topic.write_queue_nums,
+            perm: topic.perm,
+            topic_filter_type: topic.topic_filter_type.name(),
+            topic_sys_flag: Some(topic.topic_sys_flag),
+            order: topic.order,
+        };
+        header.encode(&mut ask);
+        self.call(broker, ask).map(drop)
+    }
+
+    /// Deletes a topic on one broker; the name servers still have to be told.
+    pub fn delete_topic_in_broker(&self, broker: &str, topic: &str) -> Result<()> {
+        let mut ask = Command::request(request::DELETE_TOPIC_IN_BROKER);
+        TopicName { topic }.encode(&mut ask);
+        self.call(broker, ask).map(drop)
+    }
+
+    /// Deletes a topic in every name server, for one cluster or all.
+    pub fn delete_topic_in_namesrv(&self, topic: &str, cluster: Option<&str>) -> Result<()> {
+        for namesrv in self.namesrv_addresses() {
+            let mut ask = Command::request(request::DELETE_TOPIC_IN_NAMESRV);
+            DeleteTopic { topic, cluster_name: cluster }.encode(&mut ask);
+            self.call(namesrv, ask)?;
+        }
+        Ok(())
+    }
+
+    /// Offsets of every queue of a topic on its masters.
+    pub fn topic_stats(&self, topic: &str) -> Result<TopicStats> {
+        let mut all = TopicStats::default();
+        for group in self.topic_route(topic)?.broker_datas {
+            let Some(master) = group.broker_addrs.get(&0) else { continue };
+            let mut ask = Command::request(request::GET_TOPIC_STATS_INFO);
+            TopicName { topic }.encode(&mut ask);
+            let stats = TopicStats::from_slice(&self.call(master, ask)?.body)?;
+            all.offset_table.extend(stats.offset_table);
+        }
+        Ok(all)
+    }
+
+    /// Creates or changes a consumer group on one broker.
+    pub fn update_group(&self, broker: &str, group: &SubscriptionGroupConfig) -> Result<()> {
+        let mut ask = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+        ask.body = group.to_vec();
+        self.call(broker, ask).map(drop)
+    }
+
+    /// Deletes a consumer group on one broker, its offsets too when asked.
+    pub fn delete_group(&self, broker: &str, group: &str, remove_offset: bool) -> Result<()> {
+        let mut ask = Command::request(request::DELETE_SUBSCRIPTIONGROUP);
+        DeleteSubscriptionGroup { group_name: group, remove_offset }.encode(&mut ask);
+        self.call(broker, ask).map(drop)
+    }
+
+    /// The run-time figures of a broker by name.
+    pub fn runtime_info(&self, broker: &str) -> Result<KvTable> {
+        let ask = Command::request(request::GET_BROKER_RUNTIME_INFO);
+        KvTable::from_slice(&self.call(broker, ask)?.body)
+    }
+
+    /// The configuration of a broker, a `key=value` line for each item.
+    pub fn broker_config(&self, broker: &str) -> Result<String> {
+        self.config_of(broker, request::GET_BROKER_CONFIG)
+    }
+
+    /// The configuration of a name server, a `key=value` line for each item.
+    pub fn namesrv_config(&self, namesrv: &str) -> Result<String> {
+        self.config_of(namesrv, request::GET_NAMESRV_CONFIG)
+    }
+
+    fn config_of(&self, addr: &str, code: i32) -> Result<String> {
+        let reply = self.call(addr, Command::request(code))?;
+        Ok(String::from_utf8_lossy(&reply.body).into_owned())
+    }
+
+    /// Changes keys of a broker; `text` is in properties syntax.
+    pub fn update_broker_config(&self, broker: &str, text: &str) -> Result<()> {
+        self.update_config_of(broker, request::UPDATE_BROKER_CONFIG, text)
+    }
+
+    /// Changes keys of a name server; `text` is in properties syntax.
+    pub fn update_namesrv_config(&self, namesrv: &str, text: &str) -> Result<()> {
+        self.update_config_of(namesrv, request::UPDATE_NAMESRV_CONFIG, text)
+    }
+
+    fn update_config_of(&self, addr: &str, code: i32, text: &str) -> Result<()> {
+        let mut ask = Command::request(code);
+        ask.body = text.as_bytes().to_vec();
+        self.call(addr, ask).map(drop)
+    }
+
+    /// Stores a value of the KV configuration in every name server.
+    pub fn put_kv(&self, namespace: &str, key: &str, value: &str) -> Result<()> {
+        for namesrv in self.namesrv_addresses() {
+            let mut ask = Command::request(request::PUT_KV_CONFIG);
+            PutKvConfig { namespace, key, value }.encode(&mut ask);
+            self.call(namesrv, ask)?;
+        }
+        Ok(())
+    }
+
+    /// A value of the KV configuration; code 22 when there is none.
+    pub fn get_kv(&self, namespace: &str, key: &str) -> Result<String> {
+        let mut ask = Command::request(request::GET_KV_CONFIG);
+        KvKey { namespace, key }.encode(&mut ask);
+        let reply = self.call_namesrv(&ask)?;
+        Ok(GetKvConfigReply::decode(&reply)?.value.unwrap_or_default().to_owned())
+    }
+
+    /// Removes a value of the KV configuration from every name server.
+    pub fn delete_kv(&self, namespace: &str, key: &str) -> Result<()> {
+        for namesrv in self.namesrv_addresses() {
+            let mut ask = Command::request(request::DELETE_KV_CONFIG);
+            KvKey { namespace, key }.encode(&mut ask);
+            self.call(namesrv, ask)?;
+        }
+        Ok(())
+    }
+
+    /// The message of an offset id, from the broker that the id names; code 208 when it is no such
+    /// id.
+    pub fn view_message(&self, offset_msg_id: &str) -> Result<MessageExt> {
+        let Some((host, offset)) = id::decode_offset_id(offset_msg_id) else {
+            let remark = format!("{offset_msg_id} is no offset message id");
+            return Err(Error::refused(response::NO_MESSAGE, remark));
+        };
+        let mut ask = Command::request(request::VIEW_MESSAGE_BY_ID);
+        ViewMessage { offset }.encode(&mut ask);
+        let reply = self.call(&host.to_string(), ask)?;
+        let message = decode_records(&reply.body, "")?.pop();
+        message.ok_or_else(|| Error::refused(response::NO_MESSAGE, "the answer holds no message"))
+    }
+
+    /// Messages by key from every broker of the topic, oldest first; code 208 when there are none.
+    /// Keys that only collide in the index are left out.
+    pub fn query_message(&self, query: &KeyQuery) -> Result<Vec<MessageExt>> {
+        let mut found = Vec::new();
+        let mut trouble = None;
+        for group in self.topic_route(query.topic)?.broker_datas {
+            let replica = group.broker_addrs.values().next();
+            let Some(address) = replica else { continue };
+            match self.query_broker(address, &group.broker_name, query) {
+                Ok(messages) => found.extend(messages),
+                Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => (),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        match (found.is_empty(), trouble) {
+            (true, Some(error)) => Err(error),
+            (true, None) => {
+                let remark = "query message by key finished, but no message.";
+                Err(Error::refused(response::NO_MESSAGE, remark))
+            }
+            (false, _) => {
+                found.sort_by_key(|message| message.message.store_timestamp);
+                Ok(found)
+            }
+        }
+    }
+
+    fn query_broker(
+        &self,
+        address: &str,
+        broker_name: &str,
+        query: &KeyQuery,
+    ) -> Result<Vec<MessageExt>> {
+        let mut ask = Command::request(request::QUERY_MESSAGE);
+        let header = QueryMessage {
+            topic: query.topic,
+            key: query.key,
+            max_num: query.max,
+            begin_timestamp: query.begin,
+            end_timestamp: query.end,
+            unique_key: query.is_unique_key,
+        };
+        header.encode(&mut ask);
+        let reply = self.instance.call(address, ask, QUERY_TIMEOUT)?;
+        let mut messages = decode_records(&reply.body, broker_name)?;
+        messages.retain(|message| message.topic() == query.topic && has_key(message, query));
+        Ok(messages)
+    }
+
+    /// The replicas of every broker that serves a topic, all addresses.
+    pub fn brokers_of(&self, topic: &str) -> Result<BTreeSet<String>> {
+        let groups = self.topic_route(topic)?.broker_datas;
+        Ok(groups.into_iter().flat_map(|group| group.broker_addrs.into_values()).collect())
+    }
+
+    /// The offset the next message of the queue will get.
+    pub fn max_offset(&self, queue: &MessageQueue) -> Result<i64> {
+        self.instance.max_offset(queue)
+    }
+
+    /// The oldest offset of the queue.
+    pub fn min_offset(&self, queue: &MessageQueue) -> Result<i64> {
+        self.instance.min_offset(queue)
+    }
+
+    /// When the oldest message of the queue was stored, in ms; -1 when there is none.
+    pub fn earliest_store_time(&self, queue: &MessageQueue) -> Result<i64> {
+        self.instance.earliest_store_time(queue)
+    }
+}
+
+fn has_key(message: &MessageExt, query: &KeyQuery) -> bool {
+    if query.is_unique_key {
+        return message.get(property::UNIQ_KEY) == Some(query.key);
+    }
+    message.keys().is_some_and(|keys| keys.split(' ').any(|key| key == query.key))
+}
