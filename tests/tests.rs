@@ -2,5 +2,9 @@
 
 /// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.
 mod config;
+/// The NameServer: all its requests, bad input.
+mod namesrv;
+/// A connection that speaks raw frames.
+mod peer;
 /// The house rules of the source: sizes, unsafe places, import directions.
 mod tidy;

@@ -1,0 +1,85 @@
+//! THE TABLE: every request the NameServer serves, its pool and its handler.
+
+use std::sync::Arc;
+
+use crate::base::Result;
+use crate::config::ServerConfig;
+use crate::dispatch::{Dispatcher, Guard, Handler, PoolId, PoolSpec, Ports, Row};
+use crate::protocol::code::request::*;
+
+use super::{State, config, kv_requests, register, route, topics};
+
+/// RocketMQ runs every request of the NameServer on one pool, whose queue is unbounded; this one's
+/// is not.
+const QUEUE_CAPACITY: usize = 10_000;
+
+#[derive(Clone, Copy)]
+pub(super) enum Pool {
+    Default,
+}
+
+impl PoolId for Pool {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+fn row(code: i32, handler: Handler<State>) -> Row<State, Pool> {
+    Row { code, pool: Pool::Default, handler, ports: Ports::Both, guard: Guard::None }
+}
+
+fn rows() -> Vec<Row<State, Pool>> {
+    vec![
+        row(PUT_KV_CONFIG, kv_requests::put),
+        row(GET_KV_CONFIG, kv_requests::get),
+        row(DELETE_KV_CONFIG, kv_requests::delete),
+        row(GET_KVLIST_BY_NAMESPACE, kv_requests::list),
+        row(REGISTER_BROKER, register::register_broker),
+        row(UNREGISTER_BROKER, register::unregister_broker),
+        row(QUERY_DATA_VERSION, register::query_data_version),
+        row(GET_ROUTEINFO_BY_TOPIC, route::route_by_topic),
+        row(GET_BROKER_CLUSTER_INFO, route::cluster_info),
+        row(GET_ALL_TOPIC_LIST_FROM_NAMESERVER, topics::all),
+        row(GET_TOPICS_BY_CLUSTER, topics::of_cluster),
+        row(GET_SYSTEM_TOPIC_LIST_FROM_NS, topics::system),
+        row(GET_UNIT_TOPIC_LIST, topics::unit),
+        row(GET_HAS_UNIT_SUB_TOPIC_LIST, topics::unit_sub),
+        row(GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST, topics::unit_sub_only),
+        row(DELETE_TOPIC_IN_NAMESRV, topics::delete),
+        row(WIPE_WRITE_PERM_OF_BROKER, topics::wipe_write_perm),
+        row(ADD_WRITE_PERM_OF_BROKER, topics::add_write_perm),
+        row(UPDATE_NAMESRV_CONFIG, config::update),
+        row(GET_NAMESRV_CONFIG, config::get),
+    ]
+}
+
+/// The codes of the table.
+pub fn served() -> impl Iterator<Item = i32> {
+    rows().into_iter().map(|row| row.code)
+}
+
+pub(super) fn dispatcher(
+    state: Arc<State>,
+    config: &ServerConfig,
+) -> Result<Arc<Dispatcher<State, Pool>>> {
+    let pools = vec![PoolSpec {
+        name: "namesrv",
+        threads: config.server_worker_threads.max(1) as usize,
+        capacity: QUEUE_CAPACITY,
+        wait_limit: None,
+    }];
+    Dispatcher::new(state, rows(), pools, |_, _, _| None, |state, conn| state.closed(conn))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn twenty_codes_each_once() {
+        let codes: HashSet<i32> = served().collect();
+        assert_eq!((codes.len(), served().count()), (20, 20));
+    }
+}

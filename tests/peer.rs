@@ -1,0 +1,69 @@
+//! One connection that speaks raw frames to a server.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use ferrocket::protocol::{Command, frame};
+
+/// A connection; every wait ends after 10 s in a panic.
+pub struct Peer {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Peer {
+    pub fn connect(addr: SocketAddr) -> Peer {
+        let stream = TcpStream::connect(addr).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        Peer { stream, read: Vec::new() }
+    }
+
+    pub fn send(&mut self, command: &Command) {
+        let mut bytes = Vec::new();
+        frame::encode_head(command, &mut bytes);
+        self.stream.write_all(&bytes).expect("write");
+    }
+
+    /// The next frame.
+    pub fn receive(&mut self) -> Command {
+        loop {
+            if let Some(len) = frame::cut(&self.read).expect("a frame") {
+                let bytes: Vec<u8> = self.read.drain(..len).collect();
+                return frame::decode(&bytes).expect("a command");
+            }
+            let mut chunk = [0; 64 * 1024];
+            let got = self.stream.read(&mut chunk).expect("an answer in time");
+            assert!(got > 0, "the connection was closed instead of answered");
+            self.read.extend_from_slice(&chunk[..got]);
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn ask(&mut self, command: &Command) -> Command {
+        self.send(command);
+        let reply = self.receive();
+        assert!(reply.is_response());
+        assert_eq!(reply.opaque, command.opaque);
+        reply
+    }
+
+    /// Sends bytes that are no frame: the server must close and answer nothing.
+    pub fn expect_close(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("write");
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => assert!(rest.is_empty(), "an answer to garbage"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+/// A request with ext fields.
+pub fn request(code: i32, fields: &[(&str, &str)]) -> Command {
+    let mut command = Command::request(code);
+    for (name, value) in fields {
+        command.fields_mut().push(name, value);
+    }
+    command
+}
