@@ -86,5 +86,30 @@ pub const CLIENT_ASYNC_SENDS_MAX: usize = 65_535;
 /// Largest message body after inflating.
 pub const INFLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Topics of one broker, those made automatically included.
+pub const TOPICS_MAX: usize = 200_000;
+/// Read or write queues of one topic.
+pub const TOPIC_QUEUES_MAX: i32 = 65_536;
+/// Subscription groups of one broker, those made automatically included.
+pub const GROUPS_MAX: usize = 100_000;
+/// Pairs of topic and group that consumer offsets are kept for.
+pub const OFFSET_GROUPS_MAX: usize = 1_000_000;
+/// Queues of one such pair.
+pub const OFFSET_QUEUES_MAX: usize = TOPIC_QUEUES_MAX as usize;
+/// Groups with connected consumers, and as many with connected producers.
+pub const CLIENT_GROUPS_MAX: usize = 100_000;
+/// Topics that one group subscribes.
+pub const SUBSCRIPTIONS_MAX: usize = 20_000;
+/// Queue locks of orderly consumers.
+pub const QUEUE_LOCKS_MAX: usize = 1_000_000;
+/// Pulls that wait for messages, in all and of one topic.
+pub const HELD_PULLS_MAX: usize = 200_000;
+pub const HELD_PULLS_PER_TOPIC_MAX: usize = 20_000;
+/// How long a pull may wait, in ms, whatever it asks for.
+pub const HELD_PULL_MS_MAX: i64 = 300_000;
+/// Keys of each kind of statistics.
+pub const STATS_ITEMS_MAX: usize = 1_000_000;
+
+const _: () = assert!(HELD_PULLS_PER_TOPIC_MAX <= HELD_PULLS_MAX);
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);
 const _: () = assert!(KV_BYTES_MAX < FRAME_BYTES_MAX / 2 + 1);

@@ -1,6 +1,31 @@
-//! The delay levels of `messageDelayLevel`.
+//! Delayed messages: the levels of `messageDelayLevel`, the schedule topic, and the delivery.
+//!
+//! A delayed message is stored in the queue of its level in the schedule topic, whose consume queue
+//! keeps the time of delivery in place of a tags code. When that comes the message is stored once
+//! more, under its real topic. How far each level is, is kept in `delayOffset.json`.
 
-use crate::base::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::consume_queue::Unit;
+use super::{PutStatus, Store, WaitFor};
+use crate::base::thread::{self, Handle, Stop};
+use crate::base::{Error, Result, clock, json, persist};
+use crate::message::{Message, MessageRef, flags, property, record, topic};
+
+/// Messages of a level delivered before the next level has its turn.
+const TURN: usize = 1000;
+/// Pause when nothing is due, at most; never more than the shortest delay.
+const PAUSE_MAX_MS: i64 = 1000;
+/// Pause after a put that failed, and the shortest one at all.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// How long a turn waits for the disk under SYNC_FLUSH before it is done again.
+const DURABLE_WAIT: Duration = Duration::from_secs(10);
 
 /// Delay of each level, the first one being level 1.
 #[derive(Debug)]
@@ -24,6 +49,11 @@ impl DelayLevels {
         self.ms.len() as i32
     }
 
+    /// Delay of the shortest level in ms.
+    fn shortest_ms(&self) -> i64 {
+        self.ms.iter().copied().min().unwrap_or(PAUSE_MAX_MS)
+    }
+
     /// When a message of `level`, lowered to the highest there is, is delivered.
     pub fn deliver_at(&self, level: i32, store_timestamp: i64) -> i64 {
         let index = level.min(self.max_level()) - 1;
@@ -43,6 +73,205 @@ fn duration_ms(item: &str) -> Option<i64> {
     item[..item.len() - 1].parse::<i64>().ok()?.checked_mul(unit)
 }
 
+/// The level a message has to wait for: `delay` lowered to the highest one. `None`: none, as of
+/// half and rolled back messages.
+pub fn level_of(delay: i32, sys_flag: i32, levels: &DelayLevels) -> Option<i32> {
+    let transaction = flags::transaction(sys_flag);
+    let counts = transaction == 0 || transaction == flags::TRANSACTION_COMMIT;
+    (counts && delay > 0 && levels.max_level() > 0).then(|| delay.min(levels.max_level()))
+}
+
+/// Writes into a property string what a delayed message is to become; returns the topic and queue
+/// it is stored in until then.
+pub fn park(text: &mut String, level: i32, topic: &str, queue_id: i32) -> (&'static str, i32) {
+    let digits = level.to_string();
+    if property::get(text, property::DELAY) != Some(digits.as_str()) {
+        property::set(text, property::DELAY, &digits);
+    }
+    property::set(text, property::REAL_TOPIC, topic);
+    property::set(text, property::REAL_QID, &queue_id.to_string());
+    (topic::SCHEDULE, level - 1)
+}
+
+/// Stores messages under their real topic when their delay is over.
+pub struct Delivery {
+    store: Arc<Store>,
+    levels: Arc<DelayLevels>,
+    path: PathBuf,
+    /// Level → next offset in its queue.
+    offsets: Mutex<BTreeMap<i32, i64>>,
+    saved: Mutex<BTreeMap<i32, i64>>,
+}
+
+/// The file.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Stored {
+    offset_table: BTreeMap<i32, i64>,
+}
+
+/// How a turn of a level ended.
+enum Turn {
+    /// More may be due.
+    More,
+    /// Nothing is due before this time in ms.
+    NotBefore(i64),
+    /// A put was refused.
+    Failed,
+}
+
+impl Delivery {
+    /// Goes on where `path` (`delayOffset.json`) says.
+    pub fn load(store: Arc<Store>, levels: Arc<DelayLevels>, path: &Path) -> Result<Arc<Delivery>> {
+        let offsets = persist::load_with_bak(path, parse)?.unwrap_or_default();
+        Ok(Arc::new(Delivery {
+            store,
+            levels,
+            path: path.to_owned(),
+            saved: Mutex::new(offsets.clone()),
+            offsets: Mutex::new(offsets),
+        }))
+    }
+
+    /// Starts the thread, which also writes the file every `save` and at the end.
+    pub fn start(self: &Arc<Delivery>, stop: Arc<Stop>, save: Duration) -> Result<Handle> {
+        let delivery = self.clone();
+        thread::spawn("delay", move || {
+            let mut next_save = Instant::now() + save;
+            while !stop.wait(delivery.round()) {
+                if Instant::now() >= next_save {
+                    delivery.persist();
+                    next_save = Instant::now() + save;
+                }
+            }
+            delivery.persist();
+        })
+    }
+
+    /// Next offset to deliver and end of the queue, of each level that was ever used.
+    pub fn progress(&self) -> Vec<(i32, i64, i64)> {
+        let offsets = self.offsets().clone();
+        let end = |level| self.store.max_offset_in_queue(topic::SCHEDULE, level - 1);
+        offsets.into_iter().map(|(level, offset)| (level, offset, end(level))).collect()
+    }
+
+    fn offsets(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives each level a turn; returns the pause until the next round.
+    fn round(&self) -> Duration {
+        let now = clock::now_ms();
+        let mut pause = PAUSE_MAX_MS.min(self.levels.shortest_ms());
+        for level in 1..=self.levels.max_level() {
+            match self.turn(level, now) {
+                Turn::More => pause = 0,
+                Turn::NotBefore(due) => pause = pause.min(due - now),
+                Turn::Failed => pause = pause.min(PAUSE_MIN.as_millis() as i64),
+            }
+        }
+        // A pause of nothing would keep `stop.wait` from sleeping; a due time is met within 1 ms.
+        Duration::from_millis(pause.max(1) as u64)
+    }
+
+    /// Delivers what is due of a level, as far as one turn goes.
+    fn turn(&self, level: i32, now: i64) -> Turn {
+        let Some(queue) = self.store.queues.get(topic::SCHEDULE, level - 1) else {
+            return Turn::NotBefore(i64::MAX);
+        };
+        let begin = self.offsets().get(&level).copied().unwrap_or(0);
+        let mut offset = begin.clamp(queue.min_offset(), queue.max_offset());
+        let mut wait = None;
+        let mut turn = Turn::More;
+        for _ in 0..TURN {
+            let Some(unit) = queue.unit(offset) else {
+                turn = Turn::NotBefore(i64::MAX);
+                break;
+            };
+            // A time further away than the delay means that the clock was set back.
+            let due = unit.tags_code.min(self.levels.deliver_at(level, now));
+            if due > now && due == unit.tags_code {
+                turn = Turn::NotBefore(due);
+                break;
+            }
+            match self.deliver(unit) {
+                Ok(put) => wait = put.or(wait),
+                Err(status) => {
+                    log::warn!(target: "store", "delayed message not stored: {}", status.name());
+                    turn = Turn::Failed;
+                    break;
+                }
+            }
+            offset += 1;
+        }
+        if let Some(wait) = wait
+            && !self.durable(wait)
+        {
+            return Turn::Failed;
+        }
+        if offset != begin {
+            self.offsets().insert(level, offset);
+        }
+        turn
+    }
+
+    /// Stores one message under its real topic. One that cannot be read is passed over.
+    fn deliver(&self, unit: Unit) -> std::result::Result<Option<WaitFor>, PutStatus> {
+        let record = self.store.record_at(unit.physical_offset);
+        let message = record.and_then(|record| record::decode(record.as_bytes()).ok());
+        let Some((message, target)) = message.as_ref().and_then(|m| Some((m, target(m)?))) else {
+            let at = unit.physical_offset;
+            log::error!(target: "store", "delayed message at {at} cannot be delivered, passed over");
+            return Ok(None);
+        };
+        let put =
+            self.store.put(&MessageRef { topic: target.0, queue_id: target.1, ..message.as_ref() });
+        match put.status {
+            PutStatus::PutOk => Ok(put.wait),
+            // Refused whenever it is tried again, too.
+            PutStatus::MessageIllegal | PutStatus::PropertiesSizeExceeded => Ok(None),
+            status => Err(status),
+        }
+    }
+
+    /// Waits for the disk: what is delivered must not be forgotten.
+    fn durable(&self, wait: WaitFor) -> bool {
+        let (said, heard) = sync_channel(1);
+        let done = Box::new(move |status| {
+            let _ = said.send(status);
+        });
+        self.store.when_durable(wait, done);
+        heard.recv_timeout(DURABLE_WAIT) == Ok(PutStatus::PutOk)
+    }
+
+    fn persist(&self) {
+        let offsets = self.offsets().clone();
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if *saved == offsets {
+            return;
+        }
+        match persist::save(&self.path, &text(&offsets)) {
+            Ok(()) => *saved = offsets,
+            Err(error) => log::error!(target: "store", "delay offsets not saved: {error}"),
+        }
+    }
+}
+
+/// Real topic and queue of a delayed message. A half message is never delivered so.
+fn target(message: &Message) -> Option<(&str, i32)> {
+    let real_topic = message.property(property::REAL_TOPIC)?;
+    let queue_id = message.property(property::REAL_QID)?.parse().ok()?;
+    (real_topic != topic::TRANS_HALF).then_some((real_topic, queue_id))
+}
+
+fn text(offsets: &BTreeMap<i32, i64>) -> String {
+    json::to_pretty(&Stored { offset_table: offsets.clone() })
+}
+
+fn parse(text: &str) -> Result<BTreeMap<i32, i64>> {
+    json::from_str::<Stored>(text).map(|stored| stored.offset_table)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +287,35 @@ mod tests {
         assert_eq!(levels.deliver_at(99, 0), 7_200_000);
         assert_eq!(levels.deliver_at(0, 0), 1_000);
         assert_eq!(DelayLevels::parse("2d").unwrap().deliver_at(1, 0), 172_800_000);
+    }
+
+    #[test]
+    fn only_ordinary_and_committed_messages_wait() {
+        let levels = DelayLevels::parse("1s 5s").unwrap();
+        assert_eq!(level_of(0, 0, &levels), None);
+        assert_eq!(level_of(1, 0, &levels), Some(1));
+        assert_eq!(level_of(9, flags::TRANSACTION_COMMIT, &levels), Some(2));
+        assert_eq!(level_of(1, flags::TRANSACTION_PREPARED, &levels), None);
+        assert_eq!(level_of(1, 0, &DelayLevels::parse("").unwrap()), None);
+    }
+
+    #[test]
+    fn a_parked_message_knows_where_it_goes() {
+        let mut text = String::from("DELAY\u{1}9\u{2}TAGS\u{1}x");
+        assert_eq!(park(&mut text, 2, "T", 3), (topic::SCHEDULE, 1));
+        let value = |name| property::get(&text, name);
+        assert_eq!((value("DELAY"), value("TAGS")), (Some("2"), Some("x")));
+        assert_eq!((value("REAL_TOPIC"), value("REAL_QID")), (Some("T"), Some("3")));
+    }
+
+    #[test]
+    fn the_offsets_have_java_s_form() {
+        let offsets = BTreeMap::from([(1, 100), (3, 7)]);
+        assert_eq!(text(&offsets), "{\n\t\"offsetTable\":{1:100,3:7\n\t}\n}");
+        assert_eq!(text(&BTreeMap::new()), "{\n\t\"offsetTable\":{}\n}");
+        assert_eq!(parse(&text(&offsets)).unwrap(), offsets);
+        assert_eq!(parse("{\"offsetTable\":{\"2\":5}}").unwrap(), BTreeMap::from([(2, 5)]));
+        assert!(parse("{\"offsetTable\":{\"x\":5}}").is_err());
     }
 
     #[test]
