@@ -1,1 +1,84 @@
-//! To be written.
+//! The broker: takes messages, keeps them, hands them out.
+//!
+//! `requests` is the table of what it serves; a file beside it holds the handlers of one family of
+//! requests, or one kind of state with its lock. `start` is the order of start and stop.
+
+pub mod admin;
+pub mod client;
+pub mod clients;
+pub mod consumer;
+pub mod groups;
+pub mod hold;
+pub mod locks;
+pub mod notify;
+pub mod offsets;
+pub mod pull;
+pub mod query;
+pub mod register;
+pub mod requests;
+pub mod send;
+pub mod send_back;
+pub mod start;
+pub mod stats;
+pub mod topics;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use crate::base::clock;
+use crate::config::{BrokerConfig, Live};
+use crate::net::Conn;
+use crate::protocol::body::group::SubscriptionGroupConfig;
+use crate::protocol::body::topic::DataVersion;
+use crate::store::Store;
+use crate::store::delay::DelayLevels;
+
+/// All parts of a broker. Handlers get this; threads get only the parts they need.
+pub struct Broker {
+    pub config: Arc<Live<BrokerConfig>>,
+    pub store: Arc<Store>,
+    pub topics: Arc<topics::Topics>,
+    pub groups: Arc<groups::Groups>,
+    pub offsets: Arc<offsets::Offsets>,
+    pub clients: Arc<clients::Clients<Arc<Conn>>>,
+    pub locks: Arc<locks::Locks>,
+    pub hold: Arc<hold::Hold<pull::Held>>,
+    pub stats: Arc<stats::Stats>,
+    pub register: Arc<register::Register>,
+    pub levels: Arc<DelayLevels>,
+    /// When this broker was started, in milliseconds.
+    pub boot_ms: i64,
+    /// Known as soon as the ports are open.
+    /// Counts changes of the configuration.
+    config_version: Mutex<DataVersion>,
+    addresses: Arc<OnceLock<register::Addresses>>,
+    /// Itself, for threads that are older than it.
+    this: Arc<OnceLock<Weak<Broker>>>,
+    running: start::Running,
+}
+
+impl Broker {
+    /// A group's configuration, created when the configuration of the broker allows it.
+    pub fn group(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        self.groups.get(name).or_else(|| {
+            let auto = self.config.get().auto_create_subscription_group;
+            self.groups.get_or_create(name, auto)
+        })
+    }
+
+    /// The version of the configuration.
+    fn config_version(&self) -> DataVersion {
+        self.config_version.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration was changed.
+    fn config_changed(&self) {
+        let mut version = self.config_version.lock().unwrap_or_else(PoisonError::into_inner);
+        version.next(clock::now_ms());
+    }
+
+    /// `brokerIP1` and the port, as stored in every message.
+    pub fn store_host(&self) -> SocketAddr {
+        self.addresses.wait().store_host
+    }
+}

@@ -1,0 +1,44 @@
+//! Subscription groups: 200, 201, 207.
+
+use std::sync::Arc;
+
+use super::refuse_on_slave;
+use crate::base::{Error, Result};
+use crate::broker::Broker;
+use crate::dispatch::Outcome;
+use crate::message::topic;
+use crate::net::Request;
+use crate::protocol::body::group::SubscriptionGroupConfig;
+use crate::protocol::code::response;
+use crate::protocol::headers::topic::DeleteSubscriptionGroup;
+
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. No body changes nothing.
+pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    refuse_on_slave(broker)?;
+    let body = &request.command.body;
+    if !body.is_empty() {
+        let config = SubscriptionGroupConfig::from_slice(body)?;
+        topic::check_group(&config.group_name)
+            .map_err(|remark| Error::refused(response::SYSTEM_ERROR, remark))?;
+        broker.groups.put(config)?;
+    }
+    Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}
+
+/// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
+pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let mut reply = request.command.reply(response::SUCCESS);
+    reply.body = broker.groups.table().to_vec();
+    Ok(Outcome::Reply(reply))
+}
+
+/// DELETE_SUBSCRIPTIONGROUP; with `removeOffset` its offsets go, too.
+pub fn delete(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    refuse_on_slave(broker)?;
+    let header = DeleteSubscriptionGroup::decode(&request.command)?;
+    broker.groups.remove(header.group_name);
+    if header.remove_offset {
+        broker.offsets.remove_group(header.group_name);
+    }
+    Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}

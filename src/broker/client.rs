@@ -1,0 +1,120 @@
+//! Clients come and go: HEART_BEAT (34), UNREGISTER_CLIENT (35), CHECK_CLIENT_CONFIG (46).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clients::Channel;
+use super::pull::no_expressions;
+use super::{Broker, notify};
+use crate::base::{Result, clock};
+use crate::dispatch::Outcome;
+use crate::message::flags::TOPIC_UNIT_SUB;
+use crate::message::{filter, topic};
+use crate::net::{Conn, Request};
+use crate::protocol::body::heartbeat::{CheckClientConfig, ConsumerData, HeartbeatData};
+use crate::protocol::code::response;
+use crate::protocol::headers::client::UnregisterClient;
+
+/// How long the answer to a heartbeat waits for the NameServers to know a new retry topic: a client
+/// that asks for its route too early would look again only after 30 s.
+const RETRY_TOPIC_ROUTED: Duration = Duration::from_secs(1);
+
+/// HEART_BEAT: enters the groups of a client.
+pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let beat = HeartbeatData::from_slice(&request.command.body)?;
+    let channel = Channel {
+        conn: request.conn.clone(),
+        client_id: beat.client_id,
+        language: request.command.language,
+        version: request.command.version,
+        peer: request.conn.peer(),
+        last_update_ms: clock::now_ms(),
+    };
+    let mut new_topics = false;
+    for consumer in beat.consumer_data_set {
+        new_topics |= enter_consumer(broker, &channel, consumer)?;
+    }
+    for producer in beat.producer_data_set {
+        broker.clients.register_producer(
+            channel.conn.id(),
+            channel.clone(),
+            &producer.group_name,
+        )?;
+    }
+    // Closed meanwhile: the close event may have come before the entries.
+    if request.conn.is_closed() {
+        closed(broker, &request.conn);
+    }
+    if new_topics {
+        broker.register.announce_and_wait(RETRY_TOPIC_ROUTED);
+    }
+    Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}
+
+/// Enters one consumer group; true when its retry topic is new.
+fn enter_consumer(
+    broker: &Broker,
+    channel: &Channel<Arc<Conn>>,
+    consumer: ConsumerData,
+) -> Result<bool> {
+    let name = consumer.group_name.clone();
+    let group = broker.group(&name);
+    let mut created = false;
+    if let Some(group) = &group {
+        let sys_flag = if consumer.unit_mode { TOPIC_UNIT_SUB } else { 0 };
+        let found = broker.topics.ensure(&topic::retry(&name), group.retry_queue_nums, sys_flag);
+        created = found.is_some_and(|found| found.created);
+    }
+    let changed = broker.clients.register_consumer(channel.conn.id(), channel.clone(), consumer)?;
+    let wants_notice = group.is_none_or(|group| group.notify_consumer_ids_changed_enable);
+    if changed && wants_notice {
+        notify_changed(broker, &name);
+    }
+    Ok(created)
+}
+
+/// UNREGISTER_CLIENT: takes a client off its groups; its connection says which one it is.
+pub fn unregister(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let header = UnregisterClient::decode(&request.command)?;
+    let id = request.conn.id();
+    if let Some(group) = header.producer_group {
+        broker.clients.unregister_producer(id, group);
+    }
+    if let Some(group) = header.consumer_group
+        && broker.clients.unregister_consumer(id, group)
+    {
+        let config = broker.groups.get(group);
+        if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
+            notify_changed(broker, group);
+        }
+    }
+    Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}
+
+/// CHECK_CLIENT_CONFIG: whether this broker can filter as a consumer wants.
+pub fn check_config(_: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let body = CheckClientConfig::from_slice(&request.command.body)?;
+    if let Some(data) = body.subscription_data
+        && !data.expression_type.is_empty()
+        && data.expression_type != filter::TAG
+    {
+        return Err(no_expressions(&data.expression_type));
+    }
+    Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}
+
+/// A connection is gone: its clients leave their groups, its pulls are dropped.
+pub fn closed(broker: &Broker, conn: &Arc<Conn>) {
+    for held in broker.hold.closed(conn.id()) {
+        held.silent();
+    }
+    for group in broker.clients.closed(conn.id()) {
+        notify_changed(broker, &group);
+    }
+}
+
+fn notify_changed(broker: &Broker, group: &str) {
+    if broker.config.get().notify_consumer_ids_changed_enable {
+        notify::consumer_ids_changed(&broker.clients, group);
+    }
+}

@@ -1,0 +1,308 @@
+//! Who is connected: consumers and producers by group and connection.
+//!
+//! `C` is the handle of a connection; this table only keeps and returns it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::base::limits::{CLIENT_GROUPS_MAX, SUBSCRIPTIONS_MAX};
+use crate::base::{Error, Result};
+use crate::message::filter::Subscription;
+use crate::protocol::body::heartbeat::{ConsumerData, SubscriptionData};
+use crate::protocol::code::response;
+
+/// A client that sent no heartbeat for so long is taken off and its connection closed.
+pub const CLIENT_EXPIRED: Duration = Duration::from_secs(120);
+
+/// One client of a group.
+#[derive(Clone)]
+pub struct Channel<C> {
+    pub conn: C,
+    pub client_id: String,
+    /// LanguageCode and MQVersion ordinal of its heartbeat.
+    pub language: u8,
+    pub version: i32,
+    pub peer: SocketAddr,
+    pub last_update_ms: i64,
+}
+
+/// A topic a group subscribes, as the newest heartbeat says.
+pub struct Subscribed {
+    pub data: SubscriptionData,
+    /// `None` when its expression does not parse.
+    pub filter: Option<Arc<Subscription>>,
+}
+
+/// A consumer group with at least one client. Its attributes are those of the newest heartbeat.
+pub struct Consumers<C> {
+    /// What the heartbeat says of the group; its subscriptions are in `subscriptions`.
+    pub data: ConsumerData,
+    pub subscriptions: BTreeMap<String, Subscribed>,
+    pub channels: BTreeMap<u64, Channel<C>>,
+}
+
+struct Tables<C> {
+    consumers: HashMap<String, Consumers<C>>,
+    producers: HashMap<String, BTreeMap<u64, Channel<C>>>,
+    /// Connection → the groups it is in: consumer groups and producer groups.
+    groups_of: HashMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
+}
+
+/// All clients of this broker.
+pub struct Clients<C> {
+    tables: RwLock<Tables<C>>,
+}
+
+impl<C> Default for Clients<C> {
+    fn default() -> Clients<C> {
+        let tables = Tables {
+            consumers: HashMap::new(),
+            producers: HashMap::new(),
+            groups_of: HashMap::new(),
+        };
+        Clients { tables: RwLock::new(tables) }
+    }
+}
+
+impl<C: Clone> Clients<C> {
+    /// Enters a consumer under connection `id`; true when the group's members or topics changed.
+    pub fn register_consumer(
+        &self,
+        id: u64,
+        channel: Channel<C>,
+        mut data: ConsumerData,
+    ) -> Result<bool> {
+        let subscribed = std::mem::take(&mut data.subscription_data_set);
+        if subscribed.len() > SUBSCRIPTIONS_MAX {
+            let remark = format!("a group subscribes at most {SUBSCRIPTIONS_MAX} topics");
+            return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        }
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let name = data.group_name.clone();
+        if !tables.consumers.contains_key(&name) && tables.consumers.len() >= CLIENT_GROUPS_MAX {
+            return Err(too_many_groups());
+        }
+        tables.groups_of.entry(id).or_default().0.insert(name.clone());
+        let group = tables.consumers.entry(name).or_insert_with(|| Consumers {
+            data: data.clone(),
+            subscriptions: BTreeMap::new(),
+            channels: BTreeMap::new(),
+        });
+        group.data = data;
+        let joined = group.channels.insert(id, channel).is_none();
+        Ok(group.subscribe(subscribed) | joined)
+    }
+
+    /// Enters a producer under connection `id`.
+    pub fn register_producer(&self, id: u64, channel: Channel<C>, group: &str) -> Result<()> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if !tables.producers.contains_key(group) && tables.producers.len() >= CLIENT_GROUPS_MAX {
+            return Err(too_many_groups());
+        }
+        tables.groups_of.entry(id).or_default().1.insert(group.to_owned());
+        tables.producers.entry(group.to_owned()).or_default().insert(id, channel);
+        Ok(())
+    }
+
+    /// Takes a consumer off; true when it was there.
+    pub fn unregister_consumer(&self, id: u64, group: &str) -> bool {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).remove_consumer(id, group)
+    }
+
+    /// Takes a producer off.
+    pub fn unregister_producer(&self, id: u64, group: &str) {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).remove_producer(id, group);
+    }
+
+    /// Forgets a connection; returns the consumer groups it was in.
+    pub fn closed(&self, id: u64) -> Vec<String> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let Some((consumers, producers)) = tables.groups_of.get(&id).cloned() else {
+            return Vec::new();
+        };
+        for group in &producers {
+            tables.remove_producer(id, group);
+        }
+        for group in &consumers {
+            tables.remove_consumer(id, group);
+        }
+        consumers.into_iter().collect()
+    }
+
+    /// The connections with a client silent for `CLIENT_EXPIRED`: the caller closes them.
+    pub fn expired(&self, now_ms: i64) -> Vec<C> {
+        let oldest = now_ms - CLIENT_EXPIRED.as_millis() as i64;
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = HashSet::new();
+        let consumers = tables.consumers.values().map(|group| &group.channels);
+        consumers
+            .chain(tables.producers.values())
+            .flatten()
+            .filter(|(id, channel)| channel.last_update_ms < oldest && seen.insert(**id))
+            .map(|(_, channel)| channel.conn.clone())
+            .collect()
+    }
+
+    /// Looks at a consumer group; `None` when it has no client.
+    pub fn consumers<R>(&self, group: &str, look: impl FnOnce(&Consumers<C>) -> R) -> Option<R> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.consumers.get(group).map(look)
+    }
+
+    /// The producers of a group in the order of their connections; `None` when there are none.
+    pub fn producers(&self, group: &str) -> Option<Vec<Channel<C>>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.producers.get(group).map(|channels| channels.values().cloned().collect())
+    }
+
+    /// The connections of a consumer group.
+    pub fn connections(&self, group: &str) -> Vec<C> {
+        self.consumers(group, |group| group.channels.values().map(|c| c.conn.clone()).collect())
+            .unwrap_or_default()
+    }
+}
+
+fn too_many_groups() -> Error {
+    let remark = format!("clients of {CLIENT_GROUPS_MAX} groups are connected, no more are served");
+    Error::refused(response::SYSTEM_ERROR, remark)
+}
+
+impl<C> Consumers<C> {
+    /// Takes over the subscriptions of a heartbeat; true when topics came or went. A newer version
+    /// of the same topic's subscription replaces the old one and is not a change.
+    fn subscribe(&mut self, subscribed: Vec<SubscriptionData>) -> bool {
+        let before = self.subscriptions.len();
+        let topics: HashSet<&str> = subscribed.iter().map(|data| data.topic.as_str()).collect();
+        self.subscriptions.retain(|topic, _| topics.contains(topic.as_str()));
+        let mut changed = self.subscriptions.len() != before;
+        for data in subscribed {
+            match self.subscriptions.get(&data.topic) {
+                Some(old) if old.data.sub_version >= data.sub_version => continue,
+                Some(_) => {}
+                None => changed = true,
+            }
+            let filter = filter_of(&data);
+            self.subscriptions.insert(data.topic.clone(), Subscribed { data, filter });
+        }
+        changed
+    }
+}
+
+/// The codes are computed anew: some clients send wrong ones.
+fn filter_of(data: &SubscriptionData) -> Option<Arc<Subscription>> {
+    let kind = Some(data.expression_type.as_str());
+    let filter = Subscription::parse(&data.topic, &data.sub_string, kind).ok()?;
+    Some(Arc::new(Subscription { class_filter_mode: data.class_filter_mode, ..filter }))
+}
+
+impl<C> Tables<C> {
+    fn remove_consumer(&mut self, id: u64, name: &str) -> bool {
+        let Some(group) = self.consumers.get_mut(name) else { return false };
+        let was_there = group.channels.remove(&id).is_some();
+        if group.channels.is_empty() {
+            self.consumers.remove(name);
+        }
+        if let Some(groups) = self.groups_of.get_mut(&id) {
+            groups.0.remove(name);
+        }
+        self.forget_if_idle(id);
+        was_there
+    }
+
+    fn remove_producer(&mut self, id: u64, name: &str) {
+        if let Some(channels) = self.producers.get_mut(name) {
+            channels.remove(&id);
+            if channels.is_empty() {
+                self.producers.remove(name);
+            }
+        }
+        if let Some(groups) = self.groups_of.get_mut(&id) {
+            groups.1.remove(name);
+        }
+        self.forget_if_idle(id);
+    }
+
+    fn forget_if_idle(&mut self, id: u64) {
+        if let Some((consumers, producers)) = self.groups_of.get(&id)
+            && consumers.is_empty()
+            && producers.is_empty()
+        {
+            self.groups_of.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(id: u64, now_ms: i64) -> Channel<u64> {
+        Channel {
+            conn: id,
+            client_id: format!("client{id}"),
+            language: 0,
+            version: 409,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            last_update_ms: now_ms,
+        }
+    }
+
+    fn group(topics: &[(&str, i64)]) -> ConsumerData {
+        let subscription = |&(topic, sub_version): &(&str, i64)| SubscriptionData {
+            topic: topic.into(),
+            sub_string: "*".into(),
+            sub_version,
+            ..SubscriptionData::default()
+        };
+        ConsumerData {
+            group_name: "g".into(),
+            subscription_data_set: topics.iter().map(subscription).collect(),
+            ..ConsumerData::default()
+        }
+    }
+
+    #[test]
+    fn members_and_topics_change_a_group_versions_do_not() {
+        let clients = Clients::default();
+        let beat = |id, topics: &[(&str, i64)]| {
+            clients.register_consumer(id, channel(id, 0), group(topics)).unwrap()
+        };
+        assert!(beat(1, &[("A", 1)]));
+        assert!(!beat(1, &[("A", 1)]));
+        assert!(!beat(1, &[("A", 2)]));
+        assert!(beat(1, &[("A", 2), ("B", 2)]));
+        assert!(beat(1, &[("B", 2)]));
+        assert!(beat(2, &[("B", 2)]));
+        assert_eq!(clients.connections("g"), [1, 2]);
+        let version = clients.consumers("g", |g| g.subscriptions["B"].data.sub_version);
+        assert_eq!(version, Some(2));
+    }
+
+    #[test]
+    fn closing_a_connection_takes_it_off_everywhere() {
+        let clients = Clients::default();
+        clients.register_consumer(1, channel(1, 0), group(&[("A", 1)])).unwrap();
+        clients.register_consumer(2, channel(2, 0), group(&[("A", 1)])).unwrap();
+        clients.register_producer(1, channel(1, 0), "p").unwrap();
+        assert_eq!(clients.closed(1), ["g"]);
+        assert!(clients.closed(1).is_empty());
+        assert!(clients.producers("p").is_none());
+        assert_eq!(clients.connections("g"), [2]);
+        assert!(clients.unregister_consumer(2, "g"));
+        assert!(!clients.unregister_consumer(2, "g"));
+        assert!(clients.consumers("g", |_| ()).is_none());
+        assert!(clients.tables.read().unwrap().groups_of.is_empty());
+    }
+
+    #[test]
+    fn silent_clients_expire() {
+        let clients = Clients::default();
+        clients.register_consumer(1, channel(1, 0), group(&[])).unwrap();
+        clients.register_producer(1, channel(1, 0), "p").unwrap();
+        clients.register_producer(2, channel(2, 90_000), "p").unwrap();
+        assert!(clients.expired(120_000).is_empty());
+        assert_eq!(clients.expired(120_001), [1]);
+    }
+}

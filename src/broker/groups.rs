@@ -1,0 +1,186 @@
+//! Subscription groups: name → configuration (`subscriptionGroup.json`), automatic creation.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::base::limits::GROUPS_MAX;
+use crate::base::{Error, Result, clock, json, persist};
+use crate::message::topic;
+use crate::protocol::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
+use crate::protocol::body::topic::DataVersion;
+use crate::protocol::code::response;
+
+/// Groups so named are created whatever `autoCreateSubscriptionGroup` says.
+const SYSTEM_PREFIX: &str = "CID_RMQ_SYS_";
+
+struct State {
+    table: HashMap<String, Arc<SubscriptionGroupConfig>>,
+    version: DataVersion,
+}
+
+/// The group table and its file.
+pub struct Groups {
+    path: PathBuf,
+    state: RwLock<State>,
+    /// Counter of the version on disk.
+    saved: Mutex<i64>,
+}
+
+impl Groups {
+    /// The groups of `path` over those every broker has.
+    pub fn load(path: &Path) -> Result<Groups> {
+        let built_in = topic::SYSTEM_GROUPS
+            .map(|name| (name.to_owned(), Arc::new(SubscriptionGroupConfig::new(name))));
+        let mut table = HashMap::from(built_in);
+        let stored = persist::load_with_bak(path, |text| {
+            json::from_slice::<SubscriptionGroupTable>(text.as_bytes())
+        })?;
+        let mut version = DataVersion { timestamp: clock::now_ms(), ..DataVersion::default() };
+        if let Some(stored) = stored {
+            version = stored.data_version;
+            for (name, mut config) in stored.subscription_group_table {
+                config.group_name.clone_from(&name);
+                table.insert(name, Arc::new(config));
+            }
+        }
+        let saved = Mutex::new(version.counter);
+        let state = RwLock::new(State { table, version });
+        Ok(Groups { path: path.to_owned(), state, saved })
+    }
+
+    /// The configuration of a group.
+    pub fn get(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.table.get(name).cloned()
+    }
+
+    /// The configuration of a group, created with the defaults when `autoCreateSubscriptionGroup`
+    /// or its name allows that.
+    pub fn get_or_create(&self, name: &str, auto: bool) -> Option<Arc<SubscriptionGroupConfig>> {
+        if let Some(config) = self.get(name) {
+            return Some(config);
+        }
+        let allowed = auto || name.starts_with(SYSTEM_PREFIX);
+        if !allowed || topic::check_group(name).is_err() {
+            return None;
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = state.table.get(name) {
+            return Some(config.clone());
+        }
+        if state.table.len() >= GROUPS_MAX {
+            log::warn!(target: "broker", "group {name} refused: {GROUPS_MAX} exist");
+            return None;
+        }
+        let config = state.insert(SubscriptionGroupConfig::new(name));
+        drop(state);
+        log::info!(target: "broker", "new subscription group {name}");
+        self.persist();
+        Some(config)
+    }
+
+    /// Creates or replaces a group as an operator says.
+    pub fn put(&self, config: SubscriptionGroupConfig) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.table.len() >= GROUPS_MAX && !state.table.contains_key(&config.group_name) {
+            let remark = format!("this broker has {GROUPS_MAX} groups, no more are created");
+            return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        }
+        log::info!(target: "broker", "subscription group set {}", config.group_name);
+        state.insert(config);
+        drop(state);
+        self.persist();
+        Ok(())
+    }
+
+    /// Forgets a group; an unknown one is fine.
+    pub fn remove(&self, name: &str) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.table.remove(name).is_some() {
+            state.next_version();
+            drop(state);
+            log::info!(target: "broker", "subscription group {name} deleted");
+            self.persist();
+        }
+    }
+
+    /// All groups as the body of GET_ALL_SUBSCRIPTIONGROUP_CONFIG, also the form of the file.
+    pub fn table(&self) -> SubscriptionGroupTable {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = state.table.iter();
+        let subscription_group_table =
+            groups.map(|(name, group)| (name.clone(), SubscriptionGroupConfig::clone(group)));
+        SubscriptionGroupTable {
+            data_version: state.version.clone(),
+            subscription_group_table: subscription_group_table.collect(),
+        }
+    }
+
+    /// Writes the file unless another thread already wrote this version. A failure is logged: the
+    /// table in memory is valid, and the next change writes it again.
+    pub fn persist(&self) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table();
+        if *saved >= table.data_version.counter {
+            return;
+        }
+        match persist::save(&self.path, &json::to_pretty(&table)) {
+            Ok(()) => *saved = table.data_version.counter,
+            Err(error) => log::error!(target: "broker", "groups not saved: {error}"),
+        }
+    }
+}
+
+impl State {
+    fn insert(&mut self, config: SubscriptionGroupConfig) -> Arc<SubscriptionGroupConfig> {
+        let config = Arc::new(config);
+        self.table.insert(config.group_name.clone(), config.clone());
+        self.next_version();
+        config
+    }
+
+    fn next_version(&mut self) {
+        self.version.next(clock::now_ms());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(dir: &Path) -> Groups {
+        Groups::load(&dir.join("subscriptionGroup.json")).unwrap()
+    }
+
+    #[test]
+    fn unknown_groups_are_created_when_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = load(dir.path());
+        assert!(groups.get("g").is_none());
+        let group = groups.get_or_create("g", true).unwrap();
+        assert_eq!((group.retry_queue_nums, group.retry_max_times), (1, 16));
+        assert!(groups.get_or_create("../etc", true).is_none());
+        assert!(groups.get_or_create("", true).is_none());
+        assert!(groups.get_or_create("h", false).is_none());
+        assert!(groups.get_or_create("CID_RMQ_SYS_TRANS", false).is_some());
+
+        let again = load(dir.path());
+        assert!(again.get("g").is_some());
+        assert!(again.get("TOOLS_CONSUMER").is_some());
+    }
+
+    #[test]
+    fn an_operator_changes_and_deletes() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = load(dir.path());
+        let config =
+            SubscriptionGroupConfig { retry_max_times: 3, ..SubscriptionGroupConfig::new("g") };
+        groups.put(config).unwrap();
+        assert_eq!(load(dir.path()).get("g").unwrap().retry_max_times, 3);
+        groups.remove("g");
+        groups.remove("g");
+        assert_eq!(groups.table().data_version.counter, 2);
+        assert!(load(dir.path()).get("g").is_none());
+    }
+}

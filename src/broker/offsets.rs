@@ -1,0 +1,182 @@
+//! Consumer offsets: topic, group and queue → the next offset to consume (`consumerOffset.json`).
+//!
+//! A commit is stored as it comes, also backwards, and for topics and groups nobody knows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use crate::base::limits::{OFFSET_GROUPS_MAX, OFFSET_QUEUES_MAX};
+use crate::base::{Result, json, persist};
+use crate::protocol::body::offset::ConsumerOffsetTable;
+
+type Queues = Mutex<BTreeMap<i32, i64>>;
+
+/// Topic → group → queues. Nested, so that a lookup need not build the key `topic@group`.
+type Table = HashMap<String, HashMap<String, Queues>>;
+
+/// The offset table and its file.
+pub struct Offsets {
+    path: PathBuf,
+    table: RwLock<Table>,
+    changed: AtomicBool,
+    saving: Mutex<()>,
+}
+
+impl Offsets {
+    /// Reads the table of `path`, or begins an empty one.
+    pub fn load(path: &Path) -> Result<Offsets> {
+        let table = persist::load_with_bak(path, parse)?.unwrap_or_default();
+        Ok(Offsets {
+            path: path.to_owned(),
+            table: RwLock::new(table),
+            changed: AtomicBool::new(false),
+            saving: Mutex::new(()),
+        })
+    }
+
+    /// The committed offset, `None` when there never was a commit.
+    pub fn get(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let queues = table.get(topic)?.get(group)?;
+        queues.lock().unwrap_or_else(PoisonError::into_inner).get(&queue_id).copied()
+    }
+
+    /// Stores a commit; false when the table is full (`OFFSET_GROUPS_MAX`, `OFFSET_QUEUES_MAX`).
+    pub fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) -> bool {
+        self.changed.store(true, Ordering::Relaxed);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queues) = table.get(topic).and_then(|groups| groups.get(group)) {
+            return put(queues, queue_id, offset);
+        }
+        drop(table);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let entries: usize = table.values().map(HashMap::len).sum();
+        if entries >= OFFSET_GROUPS_MAX {
+            return false;
+        }
+        let groups = table.entry(topic.to_owned()).or_default();
+        put(groups.entry(group.to_owned()).or_default(), queue_id, offset)
+    }
+
+    /// The topics a group has offsets for, sorted.
+    pub fn topics_of(&self, group: &str) -> Vec<String> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let of_group = table.iter().filter(|(_, groups)| groups.contains_key(group));
+        let mut topics: Vec<String> = of_group.map(|(topic, _)| topic.clone()).collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    /// Forgets all offsets of a group.
+    pub fn remove_group(&self, group: &str) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|_, groups| {
+            groups.remove(group);
+            !groups.is_empty()
+        });
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes the file when something was committed since the last time.
+    pub fn persist(&self) -> Result<()> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let saved = persist::save(&self.path, &self.text());
+        if saved.is_err() {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+        saved
+    }
+
+    fn text(&self) -> String {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = ConsumerOffsetTable::default();
+        for (topic, groups) in table.iter() {
+            for (group, queues) in groups {
+                let queues = queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                stored.offset_table.insert(format!("{topic}@{group}"), queues);
+            }
+        }
+        json::to_pretty(&stored)
+    }
+}
+
+fn put(queues: &Queues, queue_id: i32, offset: i64) -> bool {
+    let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+    if queues.len() >= OFFSET_QUEUES_MAX && !queues.contains_key(&queue_id) {
+        return false;
+    }
+    if let Some(old) = queues.insert(queue_id, offset)
+        && old > offset
+    {
+        log::debug!(target: "broker", "offset of queue {queue_id} goes back: {old} to {offset}");
+    }
+    true
+}
+
+fn parse(text: &str) -> Result<Table> {
+    let stored: ConsumerOffsetTable = json::from_str(text)?;
+    let mut table = Table::new();
+    for (key, queues) in stored.offset_table {
+        if let Some((topic, group)) = key.split_once('@') {
+            let groups = table.entry(topic.to_owned()).or_default();
+            groups.insert(group.to_owned(), Mutex::new(queues));
+        }
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> (tempfile::TempDir, Offsets) {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = Offsets::load(&dir.path().join("consumerOffset.json")).unwrap();
+        (dir, offsets)
+    }
+
+    #[test]
+    fn a_commit_is_unconditional() {
+        let (_dir, offsets) = empty();
+        assert_eq!(offsets.get("T", "g", 0), None);
+        assert!(offsets.commit("T", "g", 0, 9));
+        assert!(offsets.commit("T", "g", 0, 3));
+        assert_eq!(offsets.get("T", "g", 0), Some(3));
+        assert_eq!(offsets.get("T", "g", 1), None);
+        assert_eq!(offsets.get("T", "h", 0), None);
+    }
+
+    #[test]
+    fn the_file_is_java_s() {
+        let (dir, offsets) = empty();
+        assert_eq!(offsets.text(), "{\n\t\"offsetTable\":{}\n}");
+        offsets.commit("TopicA", "CG1", 1, 7);
+        offsets.commit("TopicA", "CG1", 0, 5);
+        offsets.persist().unwrap();
+        let path = dir.path().join("consumerOffset.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\n\t\"offsetTable\":{\n\t\t\"TopicA@CG1\":{0:5,1:7\n\t\t}\n\t}\n}");
+        let again = Offsets::load(&path).unwrap();
+        assert_eq!(again.get("TopicA", "CG1", 1), Some(7));
+        assert_eq!(again.topics_of("CG1"), ["TopicA"]);
+    }
+
+    #[test]
+    fn quoted_keys_are_read_and_groups_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("consumerOffset.json");
+        std::fs::write(&path, r#"{"offsetTable":{"T@g":{"3":4},"U@g":{0:1},"T@h":{1:2}}}"#)
+            .unwrap();
+        let offsets = Offsets::load(&path).unwrap();
+        assert_eq!(offsets.get("T", "g", 3), Some(4));
+        offsets.remove_group("g");
+        assert_eq!(offsets.get("T", "g", 3), None);
+        assert_eq!(offsets.get("T", "h", 1), Some(2));
+        assert!(offsets.topics_of("g").is_empty());
+    }
+}

@@ -1,0 +1,373 @@
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), which differ in nothing.
+//!
+//! A pull that finds nothing new may wait in `hold`. It is run once more when a message arrived or
+//! its time is over, then without waiting and without committing an offset.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Broker;
+use super::hold::Waiting;
+use super::requests::Pool;
+use super::send::{FAQ, forbidden_broker};
+use crate::base::limits::HELD_PULL_MS_MAX;
+use crate::base::{Error, Result, clock, json};
+use crate::config::{BrokerConfig, BrokerRole};
+use crate::dispatch::Outcome;
+use crate::message::filter::{ALL, Subscription};
+use crate::message::flags::{PERM_READ, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::message::{MessageRef, property, topic};
+use crate::net::{Request, Responder};
+use crate::protocol::Command;
+use crate::protocol::body::MessageQueue;
+use crate::protocol::body::group::SubscriptionGroupConfig;
+use crate::protocol::body::heartbeat::MessageModel;
+use crate::protocol::code::response;
+use crate::protocol::command::{FLAG_RESPONSE, VERSION};
+use crate::protocol::headers::pull::{PullMessage, PullMessageReply};
+use crate::store::{GetResult, GetStatus};
+
+/// What a pull wants, checked.
+struct Wanted<'a> {
+    topic: &'a str,
+    group: &'a SubscriptionGroupConfig,
+    queue_id: i32,
+    offset: i64,
+    max: i32,
+    /// `None`: every message.
+    filter: Option<&'a Subscription>,
+}
+
+/// A pull that waits.
+pub struct Held {
+    topic: Arc<str>,
+    group: Arc<SubscriptionGroupConfig>,
+    queue_id: i32,
+    offset: i64,
+    max: i32,
+    filter: Option<Arc<Subscription>>,
+    responder: Responder,
+}
+
+impl Held {
+    /// Drops the pull without an answer: nobody is there to read it.
+    pub fn silent(self) {
+        self.responder.silent();
+    }
+}
+
+/// Answers a pull, or parks it.
+pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let config = broker.config.get();
+    let header = PullMessage::decode(&request.command)?;
+    let (group, filter) = check(broker, &config, request, &header)?;
+    let wanted = Wanted {
+        topic: header.topic,
+        group: &group,
+        queue_id: header.queue_id,
+        offset: header.queue_offset,
+        max: header.max_msg_nums,
+        filter: filter.as_deref(),
+    };
+    let got = read(broker, &wanted);
+    let is_slave = config.store.broker_role == BrokerRole::Slave;
+    if header.sys_flag & PULL_COMMIT_OFFSET != 0 && !is_slave {
+        let (group, queue_id) = (header.consumer_group, header.queue_id);
+        broker.offsets.commit(header.topic, group, queue_id, header.commit_offset);
+    }
+    let found_nothing = code_of(&got, &wanted) == response::PULL_NOT_FOUND;
+    if !found_nothing || header.sys_flag & PULL_SUSPEND == 0 {
+        return Ok(Outcome::Reply(answer(broker, &config, &wanted, got)));
+    }
+    let millis = match config.long_polling_enable {
+        true => header.suspend_timeout_millis,
+        false => config.short_polling_time_mills,
+    };
+    let held = Held {
+        topic: header.topic.into(),
+        queue_id: header.queue_id,
+        offset: header.queue_offset,
+        max: header.max_msg_nums,
+        filter,
+        group,
+        responder: request.responder(),
+    };
+    park(broker, held, Duration::from_millis(millis.clamp(0, HELD_PULL_MS_MAX) as u64));
+    Ok(Outcome::Later)
+}
+
+/// Runs a pull that waited, in the pull pool.
+pub fn again(broker: &Broker, held: Held) {
+    if held.responder.conn().is_closed() {
+        return held.silent();
+    }
+    let wanted = Wanted {
+        topic: &held.topic,
+        group: &held.group,
+        queue_id: held.queue_id,
+        offset: held.offset,
+        max: held.max,
+        filter: held.filter.as_deref(),
+    };
+    let got = read(broker, &wanted);
+    let reply = answer(broker, &broker.config.get(), &wanted, got);
+    held.responder.send(reply);
+}
+
+/// Puts pulls that were woken into the pull pool.
+pub fn resume(broker: &Arc<Broker>, woken: Vec<Held>) {
+    for held in woken {
+        let mine = broker.clone();
+        broker.resubmit(Pool::Pull, Box::new(move || again(&mine, held)));
+    }
+}
+
+/// Everything that refuses a pull, in RocketMQ's order; then its group and filter.
+fn check(
+    broker: &Broker,
+    config: &BrokerConfig,
+    request: &Request,
+    header: &PullMessage,
+) -> Result<(Arc<SubscriptionGroupConfig>, Option<Arc<Subscription>>)> {
+    if config.broker_permission & PERM_READ == 0 {
+        return Err(forbidden_broker(config, "pulling"));
+    }
+    let name = header.consumer_group;
+    let Some(group) = broker.group(name) else {
+        let remark = format!("subscription group [{name}] does not exist, {FAQ}");
+        return Err(Error::refused(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    };
+    if !group.consume_enable {
+        let remark = format!("subscription group no permission, {name}");
+        return Err(Error::refused(response::NO_PERMISSION, remark));
+    }
+    let Some(topic) = broker.topics.get(header.topic) else {
+        let remark = format!("topic[{}] not exist, apply first please! {FAQ}", header.topic);
+        return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
+    };
+    if topic.perm & PERM_READ == 0 {
+        let remark = format!("the topic[{}] pulling message is forbidden", header.topic);
+        return Err(Error::refused(response::NO_PERMISSION, remark));
+    }
+    if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+        let remark = format!(
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            header.queue_id,
+            header.topic,
+            topic.read_queue_nums,
+            request.conn.peer()
+        );
+        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+    }
+    let filter = filter_of(broker, header, &group)?;
+    if let Some(filter) = &filter
+        && !filter.is_tag()
+    {
+        return Err(no_expressions(&filter.expression_type));
+    }
+    Ok((group, filter))
+}
+
+/// The answer to filters over properties.
+pub fn no_expressions(kind: &str) -> Error {
+    let remark = format!("The broker does not support consumer to filter message by {kind}");
+    Error::refused(response::SYSTEM_ERROR, remark)
+}
+
+/// The filter the request carries, or that of the group's newest heartbeat.
+fn filter_of(
+    broker: &Broker,
+    header: &PullMessage,
+    group: &SubscriptionGroupConfig,
+) -> Result<Option<Arc<Subscription>>> {
+    if header.sys_flag & PULL_SUBSCRIPTION != 0 {
+        return parsed(header);
+    }
+    let not_exist = |what: &str| {
+        let remark = format!("the consumer's {what} not exist{FAQ}");
+        Error::refused(response::SUBSCRIPTION_NOT_EXIST, remark)
+    };
+    let found = broker.clients.consumers(header.consumer_group, |consumers| {
+        let broadcasting = consumers.data.message_model == Some(MessageModel::Broadcasting);
+        if !group.consume_broadcast_enable && broadcasting {
+            let name = header.consumer_group;
+            let remark = format!("the consumer group[{name}] can not consume by broadcast way");
+            return Err(Error::refused(response::NO_PERMISSION, remark));
+        }
+        let subscribed = consumers.subscriptions.get(header.topic);
+        let subscribed = subscribed.ok_or_else(|| not_exist("subscription"))?;
+        if subscribed.data.sub_version < header.sub_version {
+            let remark = "the consumer's subscription not latest";
+            return Err(Error::refused(response::SUBSCRIPTION_NOT_LATEST, remark));
+        }
+        subscribed.filter.clone().ok_or_else(no_parse)
+    });
+    let filter = found.unwrap_or_else(|| Err(not_exist("group info")))?;
+    Ok((filter.sub_string != ALL).then_some(filter))
+}
+
+fn parsed(header: &PullMessage) -> Result<Option<Arc<Subscription>>> {
+    let expression = header.subscription.unwrap_or_default();
+    let kind = header.expression_type;
+    let is_tag = kind.is_none_or(|kind| kind.is_empty() || kind == "TAG");
+    if is_tag && (expression.is_empty() || expression == ALL) {
+        return Ok(None);
+    }
+    if !is_tag && kind != Some("SQL92") {
+        return Err(no_parse());
+    }
+    let filter = Subscription::parse(header.topic, expression, kind).map_err(|_| no_parse())?;
+    Ok(Some(Arc::new(filter)))
+}
+
+fn no_parse() -> Error {
+    let remark = "parse the consumer's subscription failed";
+    Error::refused(response::SUBSCRIPTION_PARSE_FAILED, remark)
+}
+
+fn read(broker: &Broker, wanted: &Wanted) -> GetResult {
+    let matches = |code: i64| wanted.filter.is_none_or(|filter| filter.matches_code(code));
+    let Wanted { topic, queue_id, offset, max, .. } = *wanted;
+    broker.store.get(topic, queue_id, offset, max, &matches)
+}
+
+fn code_of(got: &GetResult, wanted: &Wanted) -> i32 {
+    match got.status {
+        GetStatus::Found => response::SUCCESS,
+        GetStatus::NoMatchedMessage | GetStatus::MessageWasRemoving => {
+            response::PULL_RETRY_IMMEDIATELY
+        }
+        GetStatus::OffsetFoundNull | GetStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue if wanted.offset == 0 => {
+            response::PULL_NOT_FOUND
+        }
+        GetStatus::NoMatchedLogicQueue
+        | GetStatus::NoMessageInQueue
+        | GetStatus::OffsetOverflowBadly
+        | GetStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+/// The answer to a read; messages go as slices of the log.
+fn answer(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, got: GetResult) -> Command {
+    let group = wanted.group;
+    let mut code = code_of(&got, wanted);
+    let mut suggest = match (config.slave_read_enable, got.suggest_slave) {
+        (false, _) => 0,
+        (true, true) => group.which_broker_when_consume_slowly,
+        (true, false) => group.broker_id,
+    };
+    if code == response::PULL_OFFSET_MOVED {
+        let is_slave = config.store.broker_role == BrokerRole::Slave;
+        if is_slave && !config.store.offset_check_in_slave {
+            code = response::PULL_RETRY_IMMEDIATELY;
+            suggest = group.broker_id;
+        } else {
+            tell_offset_moved(broker, config, wanted, &got);
+        }
+    }
+    let mut reply = refusal(code, got.status.name().to_owned());
+    let fields = PullMessageReply {
+        suggest_which_broker_id: suggest,
+        next_begin_offset: got.next_begin_offset,
+        min_offset: got.min_offset,
+        max_offset: got.max_offset,
+    };
+    fields.encode(&mut reply);
+    if got.status == GetStatus::Found {
+        let (count, bytes) = (got.count as u64, got.bytes as u64);
+        broker.stats.got(wanted.topic, &group.group_name, count, bytes);
+        reply.slices = got.slices;
+    }
+    reply
+}
+
+/// A reply; the responder gives it the opaque and codec of its request.
+fn refusal(code: i32, remark: String) -> Command {
+    Command {
+        code,
+        version: VERSION,
+        flag: FLAG_RESPONSE,
+        remark: Some(remark),
+        ..Command::default()
+    }
+}
+
+/// Parks a pull that found nothing, and looks at its queue once more: a message that arrived in
+/// between would wake nobody.
+fn park(broker: &Broker, held: Held, wait: Duration) {
+    let (topic, queue_id, offset) = (held.topic.clone(), held.queue_id, held.offset);
+    let conn = held.responder.conn().clone();
+    let waiting = Waiting {
+        topic: topic.clone(),
+        queue_id,
+        offset,
+        filter: held.filter.clone(),
+        conn: conn.id(),
+        deadline: Instant::now() + wait,
+        pull: held,
+    };
+    match broker.hold.park(waiting) {
+        Ok(ticket) => {
+            let arrived = broker.store.max_offset_in_queue(&topic, queue_id) > offset;
+            if (arrived || conn.is_closed())
+                && let Some(held) = broker.hold.take(ticket)
+            {
+                again(broker, held);
+            }
+        }
+        Err(refused) => {
+            let remark = "[OVERLOAD]too many pulls wait for messages".to_owned();
+            refused.pull.responder.send(refusal(response::SYSTEM_BUSY, remark));
+        }
+    }
+}
+
+/// Body of a message of OFFSET_MOVED_EVENT.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OffsetMoved<'a> {
+    consumer_group: &'a str,
+    message_queue: MessageQueue,
+    offset_new: i64,
+    offset_request: i64,
+}
+
+/// Stores a message that tells of a consumer whose offset is not there.
+fn tell_offset_moved(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, got: &GetResult) {
+    let group = &wanted.group.group_name;
+    let event = OffsetMoved {
+        consumer_group: group,
+        message_queue: MessageQueue::new(wanted.topic, &config.broker_name, wanted.queue_id),
+        offset_new: got.next_begin_offset,
+        offset_request: wanted.offset,
+    };
+    let mut properties = String::new();
+    property::push(&mut properties, property::TAGS, group);
+    property::push(&mut properties, property::KEYS, group);
+    let put = broker.store.put(&MessageRef {
+        topic: topic::OFFSET_MOVED_EVENT,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: clock::now_ms(),
+        born_host: broker.store_host(),
+        store_timestamp: 0,
+        store_host: broker.store_host(),
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: json::to_string(&event).as_bytes(),
+        properties: &properties,
+    });
+    log::warn!(
+        target: "broker",
+        "offset moved: group {group} topic {} queue {} from {} to {}, event {}",
+        wanted.topic,
+        wanted.queue_id,
+        wanted.offset,
+        got.next_begin_offset,
+        put.status.name()
+    );
+}

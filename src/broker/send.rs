@@ -1,0 +1,483 @@
+//! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Broker;
+use super::topics::{self, Wanted};
+use crate::base::{Error, Result, clock};
+use crate::config::BrokerConfig;
+use crate::dispatch::Outcome;
+use crate::message::flags::{self, PERM_WRITE};
+use crate::message::{MessageRef, id, property, topic};
+use crate::net::Request;
+use crate::protocol::Command;
+use crate::protocol::body::topic::{TopicConfig, TopicFilterType};
+use crate::protocol::code::{request as codes, response};
+use crate::protocol::headers::send::SendMessage;
+use crate::store::{Put, PutStatus, delay};
+
+/// From this version on a request's `maxReconsumeTimes` counts: V3_4_9.
+pub const VERSION_MAX_RECONSUME_TIMES: i32 = 121;
+
+/// Ends remarks that Java points to its FAQ with.
+pub const FAQ: &str = "\nSee http://rocketmq.apache.org/docs/faq/ for further details.";
+
+/// Stores what a producer sends. Answers, refusals too, carry MSG_REGION and TRACE_ON.
+pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let config = broker.config.get();
+    let command = &request.command;
+    let outcome = SendMessage::decode(command).and_then(|header| {
+        let topic = check(broker, &config, request, &header)?;
+        let sent = Sent { queue_id: queue_of(&topic, header.queue_id)?, ..Sent::default() };
+        if header.batch || command.code == codes::SEND_BATCH_MESSAGE {
+            batch(broker, &config, request, &header, &topic, sent)
+        } else {
+            single(broker, &config, request, &header, &topic, sent)
+        }
+    });
+    let (code, remark) = match outcome {
+        Ok(outcome) => return Ok(outcome),
+        Err(Error::Refused { code, remark }) => (code, remark),
+        Err(error) => (response::SYSTEM_ERROR, error.to_string()),
+    };
+    let mut reply = command.refusal(code, remark);
+    add_trace(&mut reply, &config);
+    Ok(Outcome::Reply(reply))
+}
+
+/// What an answer says of a stored message.
+#[derive(Default)]
+struct Sent {
+    /// The topic it was stored under.
+    topic: String,
+    queue_id: i32,
+    messages: u64,
+}
+
+/// What a send's properties say to the broker.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    /// The producer wants to wait for flush and replication.
+    wait: bool,
+    /// A half message of a transaction.
+    transaction: bool,
+    /// Delay level; 0: none.
+    delay: i32,
+}
+
+/// Reads a property string once.
+fn facts(properties: &str) -> Result<Facts> {
+    let mut facts = Facts { wait: true, transaction: false, delay: 0 };
+    for (name, value) in property::iter(properties) {
+        match name {
+            property::WAIT => facts.wait = value.eq_ignore_ascii_case("true"),
+            property::TRAN_MSG => facts.transaction = value.eq_ignore_ascii_case("true"),
+            property::DELAY => {
+                facts.delay = value
+                    .parse()
+                    .map_err(|_| system_error(format!("DELAY is not a number: {value}")))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+fn single(
+    broker: &Arc<Broker>,
+    config: &BrokerConfig,
+    request: &Request,
+    header: &SendMessage,
+    topic: &TopicConfig,
+    mut sent: Sent,
+) -> Result<Outcome> {
+    let given = header.properties.unwrap_or_default();
+    let facts = facts(given)?;
+    if facts.transaction {
+        let remark = if config.reject_transaction_message {
+            format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1)
+        } else {
+            let ip = &config.broker_ip1;
+            format!("the broker[{ip}] does not serve transaction messages in this version")
+        };
+        return Err(Error::refused(response::NO_PERMISSION, remark));
+    }
+    let sys_flag = sys_flag(header, topic);
+    let dead_letter = dead_letter(broker, request, header)?;
+    let (real_topic, real_queue) = match &dead_letter {
+        Some(topic) => (topic.as_str(), 0),
+        None => (header.topic, sent.queue_id),
+    };
+    let mut text = String::with_capacity(given.len() + 64);
+    let level = delay::level_of(facts.delay, sys_flag, &broker.levels);
+    let (topic, queue_id) = match level {
+        Some(level) => {
+            text.push_str(given);
+            delay::park(&mut text, level, real_topic, real_queue)
+        }
+        None => {
+            property::copy_without(given, property::WAIT, &mut text);
+            (real_topic, real_queue)
+        }
+    };
+    property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
+    sent.messages = 1;
+    sent.topic = topic.to_owned();
+    let message = MessageRef {
+        topic,
+        queue_id,
+        flag: header.flag,
+        sys_flag,
+        born_timestamp: header.born_timestamp,
+        born_host: request.conn.peer(),
+        store_timestamp: 0,
+        store_host: broker.store_host(),
+        reconsume_times: header.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body: &request.command.body,
+        properties: &text,
+    };
+    let mut put = broker.store.put(&message);
+    put.wait = put.wait.filter(|_| facts.wait);
+    Ok(finish(broker, config, request, put, sent))
+}
+
+fn batch(
+    broker: &Arc<Broker>,
+    config: &BrokerConfig,
+    request: &Request,
+    header: &SendMessage,
+    topic: &TopicConfig,
+    mut sent: Sent,
+) -> Result<Outcome> {
+    let given = header.properties.unwrap_or_default();
+    let Facts { wait, transaction, delay } = facts(given)?;
+    if transaction || delay > 0 {
+        return Err(illegal(config));
+    }
+    let mut text = String::with_capacity(given.len() + 64);
+    text.push_str(given);
+    property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
+    sent.topic = header.topic.to_owned();
+    let batch = MessageRef {
+        topic: header.topic,
+        queue_id: sent.queue_id,
+        flag: header.flag,
+        sys_flag: sys_flag(header, topic),
+        born_timestamp: header.born_timestamp,
+        born_host: request.conn.peer(),
+        store_timestamp: 0,
+        store_host: broker.store_host(),
+        reconsume_times: header.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body: &request.command.body,
+        properties: &text,
+    };
+    let mut put = broker.store.put_batch(&batch);
+    put.wait = put.wait.filter(|_| wait);
+    sent.messages = put.batch_offsets.len() as u64;
+    Ok(finish(broker, config, request, put, sent))
+}
+
+/// The checks of every send, in RocketMQ's order; the topic, created when it may be.
+fn check(
+    broker: &Broker,
+    config: &BrokerConfig,
+    request: &Request,
+    header: &SendMessage,
+) -> Result<Arc<TopicConfig>> {
+    if clock::now_ms() < config.start_accept_send_request_time_stamp {
+        let when = date_text(config.start_accept_send_request_time_stamp);
+        return Err(system_error(format!("broker unable to service, until {when}")));
+    }
+    let name = header.topic;
+    let known = broker.topics.get(name);
+    let ordered = known.as_ref().is_some_and(|topic| topic.order);
+    if config.broker_permission & PERM_WRITE == 0 && ordered {
+        return Err(forbidden_broker(config, "sending"));
+    }
+    topic::check(name).map_err(system_error)?;
+    if !topic::is_sendable(name) {
+        let remark = format!("Sending message to topic[{name}] is forbidden.");
+        return Err(Error::refused(response::NO_PERMISSION, remark));
+    }
+    let topic = match known {
+        Some(topic) => topic,
+        None => create(broker, config, header)?,
+    };
+    if header.queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
+        let remark = format!(
+            "request queueId[{}] is illegal, {} Producer: {}",
+            header.queue_id,
+            topics::describe(&topic),
+            request.conn.peer()
+        );
+        return Err(system_error(remark));
+    }
+    Ok(topic)
+}
+
+fn create(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &SendMessage,
+) -> Result<Arc<TopicConfig>> {
+    let wanted = Wanted {
+        topic: header.topic,
+        default_topic: header.default_topic,
+        queue_nums: header.default_topic_queue_nums,
+        unit_mode: header.unit_mode,
+        auto_create: config.auto_create_topic_enable,
+    };
+    match broker.topics.get_or_create(&wanted) {
+        Some(found) => {
+            if found.created {
+                broker.register.announce();
+            }
+            Ok(found.config)
+        }
+        None => {
+            let remark = format!("topic[{}] not exist, apply first please!{FAQ}", header.topic);
+            Err(Error::refused(response::TOPIC_NOT_EXIST, remark))
+        }
+    }
+}
+
+/// For a message to a retry topic: its dead-letter topic when it was consumed too often.
+fn dead_letter(broker: &Broker, request: &Request, header: &SendMessage) -> Result<Option<String>> {
+    let Some(group) = header.topic.strip_prefix(topic::RETRY_PREFIX) else { return Ok(None) };
+    let Some(config) = broker.group(group) else {
+        return Err(no_group(group));
+    };
+    let max = match header.max_reconsume_times {
+        Some(max) if request.command.version >= VERSION_MAX_RECONSUME_TIMES => max,
+        _ => config.retry_max_times,
+    };
+    if header.reconsume_times.unwrap_or(0) < max {
+        return Ok(None);
+    }
+    ensure_dead_letter(broker, group).map(Some)
+}
+
+/// The dead-letter topic of a group, created when it does not exist.
+pub fn ensure_dead_letter(broker: &Broker, group: &str) -> Result<String> {
+    let name = topic::dlq(group);
+    match broker.topics.ensure(&name, 1, 0) {
+        Some(found) => {
+            if found.created {
+                broker.register.announce();
+            }
+            Ok(name)
+        }
+        None => Err(system_error(format!("topic[{name}] not exist"))),
+    }
+}
+
+/// Answers a put, at once or when it is as durable as the producer wants.
+fn finish(
+    broker: &Arc<Broker>,
+    config: &BrokerConfig,
+    request: &Request,
+    put: Put,
+    sent: Sent,
+) -> Outcome {
+    let mut reply = request.command.reply(response::SUCCESS);
+    let Some(wait) = put.wait else {
+        answer(broker, config, &mut reply, put.status, &put, &sent);
+        return Outcome::Reply(reply);
+    };
+    let (broker, responder) = (broker.clone(), request.responder());
+    let store = broker.store.clone();
+    store.when_durable(
+        wait,
+        Box::new(move |status| {
+            answer(&broker, &broker.config.get(), &mut reply, status, &put, &sent);
+            responder.send(reply);
+        }),
+    );
+    Outcome::Later
+}
+
+/// Fills an answer in and counts what was stored.
+fn answer(
+    broker: &Broker,
+    config: &BrokerConfig,
+    reply: &mut Command,
+    status: PutStatus,
+    put: &Put,
+    sent: &Sent,
+) {
+    match stored_code(status) {
+        Some(code) => {
+            reply.code = code;
+            let fields = reply.fields_mut();
+            fields.push("msgId", &message_ids(broker.store_host(), put));
+            fields.push_display("queueId", sent.queue_id);
+            fields.push_display("queueOffset", put.queue_offset);
+            broker.stats.put(&sent.topic, sent.messages, put.size as u64);
+        }
+        None => {
+            let (code, remark) = refusal(broker, config, status);
+            reply.code = code;
+            reply.remark = Some(remark);
+        }
+    }
+    add_trace(reply, config);
+}
+
+/// The offset message id, or those of a batch joined with commas.
+fn message_ids(host: SocketAddr, put: &Put) -> String {
+    if put.batch_offsets.is_empty() {
+        return id::offset_id(host, put.physical_offset);
+    }
+    let mut ids = String::with_capacity(put.batch_offsets.len() * 33);
+    for (index, &offset) in put.batch_offsets.iter().enumerate() {
+        if index > 0 {
+            ids.push(',');
+        }
+        id::push_offset_id(&mut ids, host, offset);
+    }
+    ids
+}
+
+/// The response code of a message that is in the log; `None` when it is not.
+pub fn stored_code(status: PutStatus) -> Option<i32> {
+    match status {
+        PutStatus::PutOk => Some(response::SUCCESS),
+        PutStatus::FlushDiskTimeout => Some(response::FLUSH_DISK_TIMEOUT),
+        PutStatus::FlushSlaveTimeout => Some(response::FLUSH_SLAVE_TIMEOUT),
+        PutStatus::SlaveNotAvailable => Some(response::SLAVE_NOT_AVAILABLE),
+        _ => None,
+    }
+}
+
+/// Code and remark of a message that is not in the log.
+fn refusal(broker: &Broker, config: &BrokerConfig, status: PutStatus) -> (i32, String) {
+    match status {
+        PutStatus::CreateMapedFileFailed => (
+            response::SYSTEM_ERROR,
+            "create mapped file failed, server is busy or broken.".to_owned(),
+        ),
+        PutStatus::MessageIllegal | PutStatus::PropertiesSizeExceeded => {
+            (response::MESSAGE_ILLEGAL, illegal_text(config))
+        }
+        PutStatus::ServiceNotAvailable => {
+            let [log, queue, index] = broker.store.disk_ratios();
+            let remark = format!(
+                "service not available now. It may be caused by one of the following reasons: the \
+                 broker's disk is full [CL: {log:5.2} CQ: {queue:5.2} INDEX: {index:5.2}], \
+                 messages are put to the slave, message store has been shut down, etc."
+            );
+            (response::SERVICE_NOT_AVAILABLE, remark)
+        }
+        PutStatus::OsPageCacheBusy => (
+            response::SYSTEM_ERROR,
+            "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned(),
+        ),
+        PutStatus::UnknownError => (response::SYSTEM_ERROR, "UNKNOWN_ERROR".to_owned()),
+        _ => (response::SYSTEM_ERROR, "UNKNOWN_ERROR DEFAULT".to_owned()),
+    }
+}
+
+fn illegal(config: &BrokerConfig) -> Error {
+    Error::refused(response::MESSAGE_ILLEGAL, illegal_text(config))
+}
+
+fn illegal_text(config: &BrokerConfig) -> String {
+    format!(
+        "the message is illegal, maybe msg body or properties length not matched. \
+         msg body length limit {}B, msg properties length limit 32KB.",
+        config.store.max_message_size
+    )
+}
+
+fn add_trace(reply: &mut Command, config: &BrokerConfig) {
+    let fields = reply.fields_mut();
+    fields.push("MSG_REGION", &config.region_id);
+    fields.push("TRACE_ON", if config.trace_on { "true" } else { "false" });
+}
+
+fn sys_flag(header: &SendMessage, topic: &TopicConfig) -> i32 {
+    let multi_tag = topic.topic_filter_type == TopicFilterType::MultiTag;
+    header.sys_flag | if multi_tag { flags::MULTI_TAGS } else { 0 }
+}
+
+/// The queue asked for, or a random one.
+fn queue_of(topic: &TopicConfig, queue_id: i32) -> Result<i32> {
+    if queue_id >= 0 {
+        return Ok(queue_id);
+    }
+    match u32::try_from(topic.write_queue_nums) {
+        Ok(queues) if queues > 0 => Ok((random() % queues) as i32),
+        _ => Err(system_error(format!("topic[{}] has no write queue", topic.topic_name))),
+    }
+}
+
+/// A number good enough to spread messages over queues.
+pub fn random() -> u32 {
+    thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1));
+    STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        (x >> 32) as u32
+    })
+}
+
+/// `yyyy-MM-dd HH:mm:ss,SSS` in local time.
+fn date_text(ms: i64) -> String {
+    let t = clock::local_time(ms);
+    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second));
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03}",
+        date.0, date.1, date.2, time.0, time.1, time.2, t.millisecond
+    )
+}
+
+fn system_error(remark: impl Into<String>) -> Error {
+    Error::refused(response::SYSTEM_ERROR, remark)
+}
+
+/// `what` is `sending` or `pulling`.
+pub fn forbidden_broker(config: &BrokerConfig, what: &str) -> Error {
+    let remark = format!("the broker[{}] {what} message is forbidden", config.broker_ip1);
+    Error::refused(response::NO_PERMISSION, remark)
+}
+
+/// The answer to a group that does not exist and may not be created.
+pub fn no_group(group: &str) -> Error {
+    let remark = format!("subscription group not exist, {group} {FAQ}");
+    Error::refused(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_in_one_pass() {
+        let plain = facts("KEYS\u{1}a b\u{2}TAGS\u{1}x").unwrap();
+        assert_eq!(plain, Facts { wait: true, transaction: false, delay: 0 });
+        let all = facts("WAIT\u{1}false\u{2}DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}").unwrap();
+        assert_eq!(all, Facts { wait: false, transaction: true, delay: 3 });
+        assert!(facts("DELAY\u{1}soon").is_err());
+    }
+
+    #[test]
+    fn random_numbers_reach_every_queue() {
+        let mut hits = [0; 4];
+        (0..400).for_each(|_| hits[(random() % 4) as usize] += 1);
+        assert!(hits.iter().all(|&n| n > 20), "{hits:?}");
+    }
+
+    #[test]
+    fn dates_have_java_s_form() {
+        let text = date_text(1_700_000_000_123);
+        assert_eq!((text.len(), &text[19..]), (23, ",123"));
+    }
+}

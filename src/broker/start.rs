@@ -1,0 +1,262 @@
+//! Start and stop of a broker, each in one readable order.
+
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use super::clients::Clients;
+use super::groups::Groups;
+use super::hold::Hold;
+use super::locks::Locks;
+use super::offsets::Offsets;
+use super::pull::{self, Held};
+use super::register::{Addresses, Register};
+use super::requests::{self, Pool};
+use super::stats::{SAMPLE_PERIOD, Stats};
+use super::topics::Topics;
+use super::{Broker, client};
+use crate::base::thread::{self, Handle, Stop};
+use crate::base::{Error, Result, clock};
+use crate::config::{BrokerConfig, BrokerRole, Live};
+use crate::dispatch::{Dispatcher, PoolStats};
+use crate::net::{self, Client, Port, Request, Server, Service};
+use crate::protocol::body::topic::DataVersion;
+use crate::store::delay::{DelayLevels, Delivery};
+use crate::store::{Arrival, OnArrival, Store};
+
+/// Offsets are saved this long after the start for the first time.
+const FIRST_SAVE: Duration = Duration::from_secs(10);
+
+/// What runs between start and stop, as far as it was started.
+#[derive(Default)]
+pub struct Running {
+    server: OnceLock<Server>,
+    dispatcher: OnceLock<Arc<Dispatcher<Broker, Pool>>>,
+    delivery: OnceLock<Arc<Delivery>>,
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<Handle>>,
+}
+
+/// The NameServers' side of the broker's connections: they ask nothing.
+struct NoRequests;
+
+impl Service for NoRequests {
+    fn requests(&self, _: Vec<Request>) {}
+}
+
+impl Broker {
+    /// Starts a broker: reads its state, recovers its store, opens its ports, registers. A broker
+    /// that cannot start leaves nothing running.
+    pub fn start(config: BrokerConfig) -> Result<Arc<Broker>> {
+        let broker = Broker::load(config)?;
+        let _ = broker.this.set(Arc::downgrade(&broker));
+        match broker.run() {
+            Ok(()) => Ok(broker),
+            Err(error) => {
+                broker.stop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the state files and opens the store; nothing runs yet.
+    fn load(config: BrokerConfig) -> Result<Arc<Broker>> {
+        let dir = config.store.root().join("config");
+        let topics = Arc::new(Topics::load(&dir.join("topics.json"), &config)?);
+        let groups = Arc::new(Groups::load(&dir.join("subscriptionGroup.json"))?);
+        let offsets = Arc::new(Offsets::load(&dir.join("consumerOffset.json"))?);
+        let levels = Arc::new(DelayLevels::parse(&config.store.message_delay_level)?);
+        let client = Client::start(&config.client, Arc::new(NoRequests))?;
+        let config = Arc::new(Live::new(config));
+        let hold = Arc::new(Hold::default());
+        let this = Arc::new(OnceLock::new());
+        let store = Store::open(config.clone(), on_arrival(hold.clone(), this.clone()))?;
+        let addresses = Arc::new(OnceLock::new());
+        let register = Register::new(config.clone(), topics.clone(), client, addresses.clone());
+        let boot_ms = clock::now_ms();
+        Ok(Arc::new(Broker {
+            config,
+            store,
+            topics,
+            groups,
+            offsets,
+            clients: Arc::new(Clients::default()),
+            locks: Arc::new(Locks::default()),
+            hold,
+            stats: Arc::new(Stats::default()),
+            register,
+            levels,
+            boot_ms,
+            config_version: Mutex::new(DataVersion { timestamp: boot_ms, ..Default::default() }),
+            addresses,
+            this,
+            running: Running::default(),
+        }))
+    }
+
+    fn run(self: &Arc<Broker>) -> Result<()> {
+        let config = self.config.get();
+        self.store.set_group_hook(Box::new(|complete| {
+            let _cork = net::cork();
+            complete();
+        }));
+        self.store.start()?;
+        self.start_threads(&config)?;
+        let dispatcher = Dispatcher::new(
+            self.clone(),
+            requests::rows(),
+            requests::pools(&config),
+            requests::refuse,
+            client::closed,
+        )?;
+        let store = self.store.clone();
+        dispatcher.clean_when(Pool::Send, move || store.is_page_cache_busy());
+        let _ = self.running.dispatcher.set(dispatcher.clone());
+        let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;
+        let port = server.local_addr(Port::Main).port();
+        let _ = self.running.server.set(server);
+        let _ = self.addresses.set(addresses(&config, port)?);
+        self.register.start()
+    }
+
+    /// The threads that work by time.
+    fn start_threads(&self, config: &BrokerConfig) -> Result<()> {
+        let running = &self.running;
+        let (offsets, stop) = (self.offsets.clone(), running.stop.clone());
+        let period = millis(config.flush_consumer_offset_interval.into());
+        running.keep(thread::every("offsets", stop, FIRST_SAVE, period, move || {
+            if let Err(error) = offsets.persist() {
+                log::error!(target: "broker", "consumer offsets not saved: {error}");
+            }
+        })?);
+        let (clients, locks) = (self.clients.clone(), self.locks.clone());
+        let (stats, stop) = (self.stats.clone(), running.stop.clone());
+        running.keep(thread::every("sweep", stop, SAMPLE_PERIOD, SAMPLE_PERIOD, move || {
+            let now = clock::now_ms();
+            clients.expired(now).iter().for_each(|conn| conn.close());
+            locks.sweep(now);
+            stats.sample(now);
+        })?);
+        let (hold, broker) = (self.hold.clone(), self.this.clone());
+        running.keep(thread::spawn("hold", move || {
+            while let Some(due) = hold.wait_due()
+                && let Some(broker) = broker.get().and_then(Weak::upgrade)
+            {
+                pull::resume(&broker, due);
+            }
+        })?);
+        if config.store.broker_role != BrokerRole::Slave {
+            self.start_delivery(config)?;
+        }
+        Ok(())
+    }
+
+    /// Delayed messages are delivered by a master.
+    fn start_delivery(&self, config: &BrokerConfig) -> Result<()> {
+        let path = config.store.root().join("config/delayOffset.json");
+        let delivery = Delivery::load(self.store.clone(), self.levels.clone(), &path)?;
+        let save = millis(config.store.flush_delay_offset_interval);
+        self.running.keep(delivery.start(self.running.stop.clone(), save)?);
+        let _ = self.running.delivery.set(delivery);
+        Ok(())
+    }
+
+    /// Stops in order: clients go elsewhere, what was taken is answered, everything is on disk.
+    pub fn stop(&self) {
+        let running = &self.running;
+        self.register.stop();
+        self.hold.stop().into_iter().for_each(Held::silent);
+        if let Some(server) = running.server.get() {
+            server.stop();
+        }
+        running.stop.set();
+        let threads = std::mem::take(&mut *running.threads());
+        threads.into_iter().for_each(Handle::join);
+        self.store.stop();
+        if let Err(error) = self.offsets.persist() {
+            log::error!(target: "broker", "consumer offsets not saved: {error}");
+        }
+        log::info!(target: "broker", "broker stopped");
+    }
+
+    /// Where the main port listens.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.server.get().map(|server| server.local_addr(Port::Main))
+    }
+
+    /// Where the fast port listens.
+    pub fn fast_addr(&self) -> Option<SocketAddr> {
+        self.running.server.get().map(|server| server.local_addr(Port::Fast))
+    }
+
+    /// Queue and age of a pool; `None` before the ports are open.
+    pub(super) fn pool(&self, name: &str) -> Option<PoolStats> {
+        self.running.dispatcher.get().and_then(|dispatcher| dispatcher.pool_stats(name))
+    }
+
+    /// Has a pool do some work of the broker's own.
+    pub(super) fn resubmit(&self, pool: Pool, work: Box<dyn FnOnce() + Send>) {
+        if let Some(dispatcher) = self.running.dispatcher.get() {
+            dispatcher.resubmit(pool, work);
+        }
+    }
+
+    /// How far the delivery of delayed messages is, by level.
+    pub(super) fn delay_progress(&self) -> Vec<(i32, i64, i64)> {
+        self.running.delivery.get().map(|delivery| delivery.progress()).unwrap_or_default()
+    }
+}
+
+impl Running {
+    fn keep(&self, thread: Handle) {
+        self.threads().push(thread);
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<Handle>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the pulls that wait for a message, on the thread that dispatches it.
+fn on_arrival(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> OnArrival {
+    Arc::new(move |arrival: &Arrival| {
+        let next = arrival.queue_offset + 1;
+        let woken = hold.arrived(arrival.topic, arrival.queue_id, next, arrival.tags_code);
+        if !woken.is_empty()
+            && let Some(broker) = broker.get().and_then(Weak::upgrade)
+        {
+            pull::resume(&broker, woken);
+        }
+    })
+}
+
+/// The main port and the fast one, two below; port 0 lets the system choose both.
+fn listen(config: &BrokerConfig) -> Result<Vec<(SocketAddr, Port)>> {
+    let port = config.server.listen_port;
+    let fast = if port == 0 { 0 } else { port - 2 };
+    let addr = |port: i32| match u16::try_from(port) {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        Err(_) => Err(Error::Config(format!(
+            "listenPort = {}: from 3 to 65535",
+            config.server.listen_port
+        ))),
+    };
+    Ok(vec![(addr(port)?, Port::Main), (addr(fast)?, Port::Fast)])
+}
+
+fn addresses(config: &BrokerConfig, port: u16) -> Result<Addresses> {
+    let host = (config.broker_ip1.trim_matches(['[', ']']), port).to_socket_addrs();
+    let store_host = host
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| Error::Config(format!("brokerIP1 = {}: no such host", config.broker_ip1)))?;
+    Ok(Addresses {
+        store_host,
+        broker: format!("{}:{port}", config.broker_ip1),
+        ha: format!("{}:{}", config.broker_ip2, u32::from(port) + 1),
+    })
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(1) as u64)
+}

@@ -1,0 +1,446 @@
+//! Topics: name → configuration (`topics.json`), automatic creation, what is a system topic.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::base::limits::TOPICS_MAX;
+use crate::base::{Error, Result, clock, json, persist};
+use crate::config::BrokerConfig;
+use crate::message::flags::{
+    PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB, perm_text,
+};
+use crate::message::topic;
+use crate::protocol::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+use crate::protocol::code::response;
+
+const RW: i32 = PERM_READ | PERM_WRITE;
+
+/// Queues of the topic named like the cluster: the default of a topic configuration.
+const CLUSTER_TOPIC_QUEUES: i32 = 16;
+const BENCHMARK_TOPIC_QUEUES: i32 = 1024;
+
+struct State {
+    table: HashMap<String, Arc<TopicConfig>>,
+    version: DataVersion,
+    /// The newest changes, oldest first: the version's counter and the topic, `None` for a change
+    /// of no single topic.
+    changes: VecDeque<(i64, Option<String>)>,
+}
+
+/// Changes that are remembered; a NameServer that missed more gets the whole table.
+const CHANGES_KEPT: usize = 1024;
+
+/// The topic table and its file.
+pub struct Topics {
+    path: PathBuf,
+    state: RwLock<State>,
+    /// Held while a topic is created, so that two sends do not create it twice.
+    creating: Mutex<()>,
+    /// Counter of the version on disk.
+    saved: Mutex<i64>,
+    system: HashSet<String>,
+}
+
+/// A topic, and whether the call that returned it created it.
+pub struct Found {
+    pub config: Arc<TopicConfig>,
+    pub created: bool,
+}
+
+/// What a send says about a topic that does not exist yet.
+pub struct Wanted<'a> {
+    pub topic: &'a str,
+    /// The topic to take the configuration of, mostly `TBW102`.
+    pub default_topic: &'a str,
+    pub queue_nums: i32,
+    pub unit_mode: bool,
+    /// `autoCreateTopicEnable`.
+    pub auto_create: bool,
+}
+
+impl Topics {
+    /// The topics of `path` over those every broker has.
+    pub fn load(path: &Path, config: &BrokerConfig) -> Result<Topics> {
+        let (mut table, system) = built_in(config);
+        let stored = persist::load_with_bak(path, |text| {
+            json::from_slice::<TopicConfigTable>(text.as_bytes())
+        })?;
+        let mut version = DataVersion { timestamp: clock::now_ms(), ..DataVersion::default() };
+        if let Some(stored) = stored {
+            version = stored.data_version;
+            for (name, mut config) in stored.topic_config_table {
+                config.topic_name.clone_from(&name);
+                table.insert(name, Arc::new(config));
+            }
+        }
+        let saved = Mutex::new(version.counter);
+        let state = RwLock::new(State { table, version, changes: VecDeque::new() });
+        Ok(Topics { path: path.to_owned(), state, creating: Mutex::new(()), saved, system })
+    }
+
+    /// The configuration of a topic.
+    pub fn get(&self, name: &str) -> Option<Arc<TopicConfig>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.table.get(name).cloned()
+    }
+
+    /// Whether clients may not change or delete it.
+    pub fn is_system(&self, name: &str) -> bool {
+        self.system.contains(name) || topic::is_system(name)
+    }
+
+    /// The names of the system topics, sorted.
+    pub fn system_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.system.iter().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The topic a send names, created after `default_topic` when it does not exist and may be.
+    /// A retry topic is created with one queue when all else fails.
+    pub fn get_or_create(&self, wanted: &Wanted) -> Option<Found> {
+        if let Some(config) = self.get(wanted.topic) {
+            return Some(Found { config, created: false });
+        }
+        let creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = self.get(wanted.topic) {
+            return Some(Found { config, created: false });
+        }
+        let config = match self.inherited(wanted) {
+            Some(config) => config,
+            None if wanted.topic.starts_with(topic::RETRY_PREFIX) => {
+                let sys_flag = if wanted.unit_mode { TOPIC_UNIT_SUB } else { 0 };
+                new_topic(wanted.topic, 1, RW, sys_flag)
+            }
+            None => return None,
+        };
+        let config = self.insert_new(config)?;
+        drop(creating);
+        self.persist();
+        Some(Found { config, created: true })
+    }
+
+    /// The configuration a new topic takes over, when its default topic exists and passes it on.
+    fn inherited(&self, wanted: &Wanted) -> Option<TopicConfig> {
+        let default = self.get(wanted.default_topic)?;
+        let passes_on = default.perm & PERM_INHERIT != 0
+            && (wanted.auto_create || wanted.default_topic != topic::AUTO_CREATE);
+        if !passes_on {
+            return None;
+        }
+        let queues = wanted.queue_nums.min(default.write_queue_nums).max(0);
+        let sys_flag = match (wanted.unit_mode, wanted.topic.starts_with(topic::RETRY_PREFIX)) {
+            (false, _) => 0,
+            (true, false) => TOPIC_UNIT,
+            (true, true) => TOPIC_UNIT_SUB,
+        };
+        let mut config = new_topic(wanted.topic, queues, default.perm & !PERM_INHERIT, sys_flag);
+        config.topic_filter_type = default.topic_filter_type;
+        Some(config)
+    }
+
+    /// A retry or dead-letter topic (readable and writable), created when it does not exist.
+    pub fn ensure(&self, name: &str, queues: i32, sys_flag: i32) -> Option<Found> {
+        if let Some(config) = self.get(name) {
+            return Some(Found { config, created: false });
+        }
+        let creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = self.get(name) {
+            return Some(Found { config, created: false });
+        }
+        let config = self.insert_new(new_topic(name, queues, RW, sys_flag))?;
+        drop(creating);
+        self.persist();
+        Some(Found { config, created: true })
+    }
+
+    fn insert_new(&self, config: TopicConfig) -> Option<Arc<TopicConfig>> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.table.len() >= TOPICS_MAX {
+            log::warn!(target: "broker", "topic {} refused: {TOPICS_MAX} exist", config.topic_name);
+            return None;
+        }
+        log::info!(target: "broker", "new topic {}", describe(&config));
+        Some(state.insert(config))
+    }
+
+    /// Creates or replaces a topic as an operator says.
+    pub fn put(&self, config: TopicConfig) -> Result<()> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.table.len() >= TOPICS_MAX && !state.table.contains_key(&config.topic_name) {
+            let remark = format!("this broker has {TOPICS_MAX} topics, no more are created");
+            return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        }
+        log::info!(target: "broker", "topic set {}", describe(&config));
+        state.insert(config);
+        drop(state);
+        self.persist();
+        Ok(())
+    }
+
+    /// Forgets a topic; false when there was none.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.table.remove(name).is_none() {
+            return false;
+        }
+        state.next_version([None]);
+        drop(state);
+        log::info!(target: "broker", "topic {name} deleted");
+        self.persist();
+        true
+    }
+
+    /// Takes over the NameServer's order table: the topics in it are ordered, all others are not.
+    /// True when that changed something.
+    pub fn set_ordered(&self, ordered: impl Fn(&str) -> bool) -> bool {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Vec::new();
+        for (name, config) in &mut state.table {
+            let order = ordered(name);
+            if config.order != order {
+                Arc::make_mut(config).order = order;
+                changed.push(name.clone());
+            }
+        }
+        if changed.is_empty() {
+            return false;
+        }
+        state.next_version(changed.into_iter().map(Some));
+        drop(state);
+        self.persist();
+        true
+    }
+
+    /// A new version without a change of a topic, so that the NameServers take all of them anew.
+    pub fn bump_version(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).next_version([None]);
+        self.persist();
+    }
+
+    /// All topics and their version.
+    pub fn snapshot(&self) -> (Vec<Arc<TopicConfig>>, DataVersion) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        (state.table.values().cloned().collect(), state.version.clone())
+    }
+
+    /// The topics changed after a version, and the version that holds them. `None` when that cannot
+    /// be told any more, or the change was one of no single topic.
+    pub fn changes_since(
+        &self,
+        before: &DataVersion,
+    ) -> Option<(Vec<Arc<TopicConfig>>, DataVersion)> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut newer = state.changes.iter().filter(|(counter, _)| *counter > before.counter);
+        let complete = state.changes.front().is_some_and(|(first, _)| *first <= before.counter + 1);
+        let names: Option<BTreeSet<&String>> =
+            newer.try_fold(BTreeSet::new(), |mut names, (_, name)| {
+                names.insert(name.as_ref()?);
+                Some(names)
+            });
+        let names = names.filter(|_| complete)?;
+        let topics = names.into_iter().filter_map(|name| state.table.get(name).cloned());
+        Some((topics.collect(), state.version.clone()))
+    }
+
+    /// All topics as the body of GET_ALL_TOPIC_CONFIG, also the form of the file.
+    pub fn table(&self) -> TopicConfigTable {
+        let (topics, data_version) = self.snapshot();
+        TopicConfigTable { data_version, topic_config_table: by_name(&topics) }
+    }
+
+    /// Writes the file unless another thread already wrote this version. A failure is logged: the
+    /// table in memory is valid, and the next change writes it again.
+    pub fn persist(&self) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table();
+        if *saved >= table.data_version.counter {
+            return;
+        }
+        match persist::save(&self.path, &json::to_pretty(&table)) {
+            Ok(()) => *saved = table.data_version.counter,
+            Err(error) => log::error!(target: "broker", "topics not saved: {error}"),
+        }
+    }
+}
+
+impl State {
+    fn insert(&mut self, config: TopicConfig) -> Arc<TopicConfig> {
+        let config = Arc::new(config);
+        self.table.insert(config.topic_name.clone(), config.clone());
+        self.next_version([Some(config.topic_name.clone())]);
+        config
+    }
+
+    fn next_version(&mut self, changed: impl IntoIterator<Item = Option<String>>) {
+        self.version.next(clock::now_ms());
+        self.changes.extend(changed.into_iter().map(|name| (self.version.counter, name)));
+        while self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_front();
+        }
+    }
+}
+
+/// The topic as Java prints it, in logs and in one remark.
+pub fn describe(config: &TopicConfig) -> String {
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
+         topicFilterType={}, topicSysFlag={}, order={}]",
+        config.topic_name,
+        config.read_queue_nums,
+        config.write_queue_nums,
+        perm_text(config.perm),
+        config.topic_filter_type.name(),
+        config.topic_sys_flag,
+        config.order
+    )
+}
+
+fn new_topic(name: &str, queues: i32, perm: i32, sys_flag: i32) -> TopicConfig {
+    TopicConfig { topic_sys_flag: sys_flag, ..TopicConfig::new(name, queues, perm) }
+}
+
+/// Topics as the bodies and the file have them.
+pub fn by_name(topics: &[Arc<TopicConfig>]) -> BTreeMap<String, TopicConfig> {
+    let entry = |topic: &Arc<TopicConfig>| (topic.topic_name.clone(), TopicConfig::clone(topic));
+    topics.iter().map(entry).collect()
+}
+
+/// The topics every broker has, and the names that count as system topics.
+fn built_in(config: &BrokerConfig) -> (HashMap<String, Arc<TopicConfig>>, HashSet<String>) {
+    let wide = |enabled: bool| PERM_INHERIT | if enabled { RW } else { 0 };
+    let reply = topic::reply(&config.broker_cluster_name);
+    let mut topics = vec![
+        (topic::SELF_TEST.to_owned(), 1, RW),
+        (topic::BENCHMARK.to_owned(), BENCHMARK_TOPIC_QUEUES, RW),
+        (
+            config.broker_cluster_name.clone(),
+            CLUSTER_TOPIC_QUEUES,
+            wide(config.cluster_topic_enable),
+        ),
+        (config.broker_name.clone(), 1, wide(config.broker_topic_enable)),
+        (topic::OFFSET_MOVED_EVENT.to_owned(), 1, RW),
+        (topic::SCHEDULE.to_owned(), 18, RW),
+        (reply, 1, RW),
+    ];
+    if config.auto_create_topic_enable {
+        let queues = config.default_topic_queue_nums;
+        topics.push((topic::AUTO_CREATE.to_owned(), queues, wide(true)));
+    }
+    if config.trace_topic_enable {
+        topics.push((config.msg_trace_topic_name.clone(), 1, RW));
+    }
+    let mut system: HashSet<String> = topic::SYSTEM.iter().map(|&name| name.to_owned()).collect();
+    let mut table = HashMap::new();
+    for (name, queues, perm) in topics {
+        system.insert(name.clone());
+        table.insert(name.clone(), Arc::new(new_topic(&name, queues, perm, 0)));
+    }
+    (table, system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> (tempfile::TempDir, BrokerConfig, Topics) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = BrokerConfig::for_test(dir.path());
+        let topics = Topics::load(&dir.path().join("topics.json"), &config).unwrap();
+        (dir, config, topics)
+    }
+
+    fn wanted<'a>(topic: &'a str, default_topic: &'a str) -> Wanted<'a> {
+        Wanted { topic, default_topic, queue_nums: 4, unit_mode: false, auto_create: true }
+    }
+
+    #[test]
+    fn every_broker_has_the_system_topics() {
+        let (_dir, config, topics) = topics();
+        let shape = |name: &str| topics.get(name).map(|t| (t.write_queue_nums, t.perm));
+        assert_eq!(shape("TBW102"), Some((8, 7)));
+        assert_eq!(shape("SCHEDULE_TOPIC_XXXX"), Some((18, 6)));
+        assert_eq!(shape("BenchmarkTest"), Some((1024, 6)));
+        assert_eq!(shape(&config.broker_cluster_name), Some((16, 7)));
+        assert_eq!(shape(&config.broker_name), Some((1, 7)));
+        assert_eq!(shape(&format!("{}_REPLY_TOPIC", config.broker_cluster_name)), Some((1, 6)));
+        assert!(topics.is_system("RMQ_SYS_TRANS_HALF_TOPIC"));
+        assert!(topics.is_system("rmq_sys_anything"));
+        assert!(topics.is_system(&config.broker_name));
+        assert!(!topics.is_system("TopicA"));
+    }
+
+    #[test]
+    fn a_new_topic_takes_after_its_default_topic() {
+        let (_dir, _config, topics) = topics();
+        let found = topics.get_or_create(&wanted("A", "TBW102")).unwrap();
+        assert!(found.created);
+        assert_eq!((found.config.read_queue_nums, found.config.perm), (4, 6));
+        assert!(!topics.get_or_create(&wanted("A", "TBW102")).unwrap().created);
+        assert!(topics.get_or_create(&wanted("B", "nothing")).is_none());
+        assert!(topics.get_or_create(&wanted("B", "BenchmarkTest")).is_none());
+        let retry = topics.get_or_create(&wanted("%RETRY%g", "nothing")).unwrap();
+        assert_eq!((retry.config.write_queue_nums, retry.config.perm), (1, 6));
+        let strict = Wanted { auto_create: false, ..wanted("B", "TBW102") };
+        assert!(topics.get_or_create(&strict).is_none());
+        let many = Wanted { queue_nums: 99, unit_mode: true, ..wanted("C", "TBW102") };
+        let many = topics.get_or_create(&many).unwrap().config;
+        assert_eq!((many.write_queue_nums, many.topic_sys_flag), (8, TOPIC_UNIT));
+    }
+
+    #[test]
+    fn changes_survive_a_restart() {
+        let (dir, config, topics) = topics();
+        topics.get_or_create(&wanted("A", "TBW102")).unwrap();
+        topics.put(new_topic("B", 3, PERM_READ, 0)).unwrap();
+        let version = topics.snapshot().1;
+        assert_eq!(version.counter, 2);
+
+        let again = Topics::load(&dir.path().join("topics.json"), &config).unwrap();
+        assert_eq!(again.snapshot().1, version);
+        assert_eq!(again.get("B").unwrap().write_queue_nums, 3);
+        assert!(again.changes_since(&version).is_none(), "this process has seen no change");
+        assert!(again.remove("B"));
+        assert!(!again.remove("B"));
+        assert!(again.get("B").is_none());
+    }
+
+    #[test]
+    fn changes_are_told_from_a_version_on() {
+        let (_dir, _config, topics) = topics();
+        let at = |topics: &Topics| topics.snapshot().1;
+        let names = |before: &DataVersion| {
+            let (changed, version) = topics.changes_since(before)?;
+            assert_eq!(version, at(&topics));
+            Some(changed.iter().map(|topic| topic.topic_name.clone()).collect::<Vec<_>>())
+        };
+        let start = at(&topics);
+        topics.get_or_create(&wanted("B", "TBW102")).unwrap();
+        let middle = at(&topics);
+        topics.get_or_create(&wanted("A", "TBW102")).unwrap();
+        assert_eq!(names(&start).unwrap(), ["A", "B"]);
+        assert_eq!(names(&middle).unwrap(), ["A"]);
+        topics.remove("A");
+        assert_eq!(names(&start), None, "a deletion concerns the whole table");
+        let after = at(&topics);
+        let change = || topics.state.write().unwrap().insert(new_topic("C", 1, 6, 0));
+        (0..CHANGES_KEPT).for_each(|_| drop(change()));
+        assert_eq!(names(&after).unwrap(), ["C"]);
+        change();
+        assert_eq!(names(&after), None, "forgotten");
+    }
+
+    #[test]
+    fn the_order_table_sets_and_clears_the_flag() {
+        let (_dir, _config, topics) = topics();
+        topics.get_or_create(&wanted("A", "TBW102")).unwrap();
+        topics.set_ordered(|name| name == "A");
+        let version = topics.snapshot().1;
+        assert!(topics.get("A").unwrap().order);
+        topics.set_ordered(|name| name == "A");
+        assert_eq!(topics.snapshot().1, version);
+        topics.set_ordered(|_| false);
+        assert!(!topics.get("A").unwrap().order);
+    }
+}
