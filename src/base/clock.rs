@@ -4,9 +4,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use crate::sys::time::{LocalTime, local_time};
 
+use crate::sys::time::from_local;
+
 /// Milliseconds since 1970-01-01 00:00 UTC. A clock set before that reads 0.
 pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Reads `yyyy-MM-dd#HH:mm:ss:SSS` in local time, RocketMQ's form on command lines, as ms.
+pub fn parse_local(text: &str) -> Option<i64> {
+    let numbers: Vec<i32> =
+        text.split(['-', '#', ':']).map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [year, month, day, hour, minute, second, millisecond] = numbers[..] else { return None };
+    if !(0..10_000).contains(&year) {
+        return None;
+    }
+    from_local(LocalTime { year, month, day, hour, minute, second, millisecond })
 }
 
 #[cfg(test)]
@@ -27,5 +40,17 @@ mod tests {
         let local = local_time(-1);
         assert_eq!(local.millisecond, 999);
         assert!((1969..=1970).contains(&local.year));
+    }
+
+    #[test]
+    fn local_times_are_read_back() {
+        let ms = parse_local("2026-11-20#22:28:06:783").unwrap();
+        let local = local_time(ms);
+        assert_eq!((local.year, local.month, local.day), (2026, 11, 20));
+        assert_eq!((local.hour, local.second, local.millisecond), (22, 6, 783));
+        for text in ["", "now", "2026-11-20", "2026-13-20#22:28:06:783", "2026-02-30#00:00:00:000"]
+        {
+            assert_eq!(parse_local(text), None, "{text}");
+        }
     }
 }

@@ -35,3 +35,22 @@ pub fn local_time(ms: i64) -> LocalTime {
         millisecond: ms.rem_euclid(1000) as i32,
     }
 }
+
+/// The inverse of `local_time`; `None` for a moment that no clock on the wall shows.
+pub fn from_local(time: LocalTime) -> Option<i64> {
+    // SAFETY: `tm` is plain data for which zeros are valid; mktime reads and adjusts it and keeps
+    // nothing.
+    let seconds = unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        tm.tm_year = time.year - 1900;
+        tm.tm_mon = time.month - 1;
+        tm.tm_mday = time.day;
+        tm.tm_hour = time.hour;
+        tm.tm_min = time.minute;
+        tm.tm_sec = time.second;
+        tm.tm_isdst = -1;
+        libc::mktime(&mut tm)
+    };
+    let ms = seconds * 1000 + i64::from(time.millisecond);
+    (local_time(ms) == time).then_some(ms)
+}
