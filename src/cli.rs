@@ -6,6 +6,7 @@
 //! 255 for every other failure to start; 143 and 130 after an orderly stop by TERM and INT.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -275,6 +276,9 @@ pub fn wait(signals: &mut Signals) -> u8 {
     }
 }
 
+/// What a NameServer prints when it listens. Scripts wait for `boot success`.
+pub const NAMESRV_STARTED: &str = "The Name Server boot success. serializeType=JSON";
+
 /// A NameServer that is ready to start.
 #[derive(Debug)]
 pub struct Namesrv {
@@ -345,6 +349,18 @@ pub fn broker(arguments: impl IntoIterator<Item = OsString>) -> std::result::Res
         say(&format!("All data is in {}", config.store.store_path_root_dir));
     }
     Ok(Broker { config, namesrv, signals })
+}
+
+/// What a broker prints when it listens at `listens`. Scripts wait for `boot success`.
+pub fn broker_started(config: &BrokerConfig, listens: Option<SocketAddr>) -> String {
+    let BrokerConfig { broker_name, broker_ip1, .. } = config;
+    let port = listens.map_or(config.server.listen_port, |address| i32::from(address.port()));
+    let mut text = format!("The broker[{broker_name}, {broker_ip1}:{port}] boot success. ");
+    text += "serializeType=JSON";
+    if let Some(list) = &config.namesrv_addr {
+        text += &format!(" and name server is {list}");
+    }
+    text
 }
 
 fn data_folder(command: &Command, standalone: bool) -> std::result::Result<Option<PathBuf>, Exit> {

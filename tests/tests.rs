@@ -2,6 +2,8 @@
 
 /// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.
 mod config;
+/// The daemons as an operator sees them: what they print, signals, exit statuses, logs.
+mod daemon;
 /// The NameServer: all its requests, bad input.
 mod namesrv;
 /// A connection that speaks raw frames.

@@ -10,10 +10,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Exit> {
-    let mut daemon = cli::namesrv(std::env::args_os().skip(1))?;
-    let server = NameServer::start(daemon.config)?;
-    cli::say("The Name Server boot success. serializeType=JSON");
-    let status = cli::wait(&mut daemon.signals);
+    let mut ready = cli::namesrv(std::env::args_os().skip(1))?;
+    let server = NameServer::start(ready.config)?;
+    cli::say(cli::NAMESRV_STARTED);
+    let status = cli::wait(&mut ready.signals);
     server.stop();
     Ok(status)
 }
