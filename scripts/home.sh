@@ -5,7 +5,8 @@ here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
 export ROCKETMQ_HOME="${ROCKETMQ_HOME:-$top}"
 
-# Prints the path of a program: installed in bin or libexec beside this folder, or built in this checkout.
+# Prints the path of a program: installed in bin or libexec beside this folder, or built in this
+# checkout.
 binary() {
   for folder in "$top/bin" "$top/libexec" "$top/target/release" "$top/target/debug"; do
     # In an installation the scripts are in bin themselves, under the same names.

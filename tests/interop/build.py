@@ -1,4 +1,4 @@
-"""What the cases need, fetched by each language's ordinary client and built under target/interop."""
+"""What the cases need, fetched by each language's own client and built under target/interop."""
 
 import functools
 import hashlib
@@ -13,14 +13,23 @@ OUT = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target
 
 def run(argv, cwd=HERE, **env):
     """Runs a build step quietly; its output is shown only when it fails."""
-    done = subprocess.run(argv, cwd=cwd, env=dict(os.environ, **env), stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = subprocess.run(
+        argv,
+        cwd=cwd,
+        env=dict(os.environ, **env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
     if done.returncode != 0:
-        raise SystemExit(f"interop: {' '.join(argv)} failed:\n{done.stdout.decode(errors='replace')[-4000:]}")
+        raise SystemExit(
+            f"interop: {' '.join(argv)} failed:\n{done.stdout.decode(errors='replace')[-4000:]}"
+        )
 
 
 def made(name, inputs, make):
-    """The folder target/interop/<name>, made anew by make(folder) when one of the input files changed."""
+    """The folder target/interop/<name>, made anew by make(folder) when an input file changed."""
     digest = hashlib.sha256()
     for path in inputs:
         with open(os.path.join(HERE, path), "rb") as file:
@@ -39,9 +48,24 @@ def made(name, inputs, make):
 @functools.cache
 def maven(profile, version):
     """Folder with the jars of a profile of java/pom.xml in one RocketMQ version."""
-    return made(f"{profile}-{version}", ["java/pom.xml"], lambda folder: run([
-        "mvn", "-q", "-B", "-f", "java/pom.xml", f"-P{profile}", f"-Drocketmq={version}",
-        "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]))
+    return made(
+        f"{profile}-{version}",
+        ["java/pom.xml"],
+        lambda folder: run(
+            [
+                "mvn",
+                "-q",
+                "-B",
+                "-f",
+                "java/pom.xml",
+                f"-P{profile}",
+                f"-Drocketmq={version}",
+                "dependency:copy-dependencies",
+                "-DincludeScope=runtime",
+                f"-DoutputDirectory={folder}",
+            ]
+        ),
+    )
 
 
 @functools.cache
@@ -51,35 +75,76 @@ def java(profile, version):
     names = ["Interop", "Inbox", "Sending", "Consuming", "Restart", "Crash", "OtherBroker"]
     names += ["MqAdmin"] if profile == "tools" else []
     sources = [f"java/src/{name}.java" for name in names]
-    classes = made(f"classes-{profile}-{version}", ["java/pom.xml", *sources], lambda folder: run([
-        "javac", "-Xlint:all,-deprecation,-classfile,-path,-processing", "-Werror", "-proc:none",
-        "-cp", jars, "-d", folder, *sources]))
+    classes = made(
+        f"classes-{profile}-{version}",
+        ["java/pom.xml", *sources],
+        lambda folder: run(
+            [
+                "javac",
+                "-Xlint:all,-deprecation,-classfile,-path,-processing",
+                "-Werror",
+                "-proc:none",
+                "-cp",
+                jars,
+                "-d",
+                folder,
+                *sources,
+            ]
+        ),
+    )
     return f"{classes}:{jars}"
 
 
 @functools.cache
 def go():
     """The Go program."""
-    folder = made("go", ["go/go.mod", "go/go.sum", "go/main.go"], lambda folder: run(
-        ["go", "build", "-o", os.path.join(folder, "interop"), "."], cwd=os.path.join(HERE, "go"), GOFLAGS="-mod=readonly"))
+    folder = made(
+        "go",
+        ["go/go.mod", "go/go.sum", "go/main.go"],
+        lambda folder: run(
+            ["go", "build", "-o", os.path.join(folder, "interop"), "."],
+            cwd=os.path.join(HERE, "go"),
+            GOFLAGS="-mod=readonly",
+        ),
+    )
     return os.path.join(folder, "interop")
 
 
 @functools.cache
 def python():
     """Folder for PYTHONPATH with the wheel of the C++ client."""
-    return made("python", ["python/requirements.txt"], lambda folder: run([
-        "python3", "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "--disable-pip-version-check",
-        "--target", folder, "-r", "python/requirements.txt"], PIP_ROOT_USER_ACTION="ignore"))
+    return made(
+        "python",
+        ["python/requirements.txt"],
+        lambda folder: run(
+            [
+                "python3",
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-deps",
+                "--require-hashes",
+                "--disable-pip-version-check",
+                "--target",
+                folder,
+                "-r",
+                "python/requirements.txt",
+            ],
+            PIP_ROOT_USER_ACTION="ignore",
+        ),
+    )
 
 
 @functools.cache
 def node():
     """The Node program, beside its node_modules."""
+
     def make(folder):
         for name in ("package.json", "package-lock.json", "main.js"):
             shutil.copy(os.path.join(HERE, "node", name), folder)
         run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder)
+
     folder = made("node", ["node/package.json", "node/package-lock.json", "node/main.js"], make)
     return os.path.join(folder, "main.js")
 
@@ -89,7 +154,10 @@ def built():
     """Folder with our programs, None when they are not built."""
     for kind in ("release", "debug"):
         folder = os.path.join(os.path.dirname(OUT), kind)
-        if all(os.path.exists(os.path.join(folder, name)) for name in ("mqnamesrv", "mqbroker", "mqadmin")):
+        if all(
+            os.path.exists(os.path.join(folder, name))
+            for name in ("mqnamesrv", "mqbroker", "mqadmin")
+        ):
             return folder
     return None
 
@@ -97,17 +165,21 @@ def built():
 def binaries():
     folder = built()
     if folder is None:
-        raise SystemExit("interop: nothing in target/release or target/debug: run cargo build --release")
+        raise SystemExit(
+            "interop: nothing in target/release or target/debug: run cargo build --release"
+        )
     return folder
 
 
-LOGBACK = """<configuration><appender name="F" class="ch.qos.logback.core.FileAppender"><file>${user.home}/root.log</file>
-<encoder><pattern>%d %p %c{0} - %m%n</pattern></encoder></appender><root level="WARN"><appender-ref ref="F"/></root></configuration>
+LOGBACK = """<configuration>
+<appender name="F" class="ch.qos.logback.core.FileAppender"><file>${user.home}/root.log</file>
+<encoder><pattern>%d %p %c{0} - %m%n</pattern></encoder></appender>
+<root level="WARN"><appender-ref ref="F"/></root></configuration>
 """
 
 
 def java_home_conf(folder):
-    """A ROCKETMQ_HOME with the logging files without which the Java 4.9 servers and tools end at once."""
+    """A ROCKETMQ_HOME with the logging files that Java 4.9 programs do not start without."""
     conf = os.path.join(folder, "home", "conf")
     os.makedirs(conf, exist_ok=True)
     for name in ("namesrv", "broker", "tools"):

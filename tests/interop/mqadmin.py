@@ -8,8 +8,16 @@ from build import binaries, java, java_home_conf
 from servers import OPENS
 
 TOOLS = "4.9.8"
-CASES = ["updateTopic", "topicRoute", "clusterList", "sendMessage", "topicStatus", "queryMsgByKey", "consumeMessage",
-         "queryMsgById"]
+CASES = [
+    "updateTopic",
+    "topicRoute",
+    "clusterList",
+    "sendMessage",
+    "topicStatus",
+    "queryMsgByKey",
+    "consumeMessage",
+    "queryMsgById",
+]
 
 
 class Java:
@@ -18,10 +26,23 @@ class Java:
     def __init__(self, servers, log):
         home = java_home_conf(servers.folder)
         self.process = subprocess.Popen(
-            ["java", "-Xmx256m", *OPENS, f"-Duser.home={servers.folder}", f"-Drocketmq.home.dir={home}",
-             "-cp", java("tools", TOOLS), "MqAdmin"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8",
-            env=dict(os.environ, ROCKETMQ_HOME=home))
+            [
+                "java",
+                "-Xmx256m",
+                *OPENS,
+                f"-Duser.home={servers.folder}",
+                f"-Drocketmq.home.dir={home}",
+                "-cp",
+                java("tools", TOOLS),
+                "MqAdmin",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env=dict(os.environ, ROCKETMQ_HOME=home),
+        )
 
     def __call__(self, *args):
         self.process.stdin.write("\t".join(args) + "\n")
@@ -45,8 +66,14 @@ class Ours:
         self.log = log
 
     def __call__(self, *args):
-        done = subprocess.run([os.path.join(binaries(), "mqadmin"), *args], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=self.log, check=False, timeout=60)
+        done = subprocess.run(
+            [os.path.join(binaries(), "mqadmin"), *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout.decode()}"
         return done.stdout.decode()
 
@@ -66,10 +93,26 @@ def run(tool, servers, prefix, wanted):
     sent = {}
 
     def update_topic():
-        out = tool("updateTopic", *namesrv, "-b", servers.address, "-t", topic, "-r", "6", "-w", "5", "-p", "6")
+        out = tool(
+            "updateTopic",
+            *namesrv,
+            "-b",
+            servers.address,
+            "-t",
+            topic,
+            "-r",
+            "6",
+            "-w",
+            "5",
+            "-p",
+            "6",
+        )
         matches(f"^create topic to {address} success\\.$", out)
-        matches(rf"TopicConfig \[topicName={topic}, readQueueNums=6, writeQueueNums=5, perm=RW-, "
-                r"topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false", out)
+        matches(
+            rf"TopicConfig \[topicName={topic}, readQueueNums=6, writeQueueNums=5, perm=RW-, "
+            r"topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false",
+            out,
+        )
         out = tool("updateTopic", *namesrv, "-c", "DefaultCluster", "-t", topic)
         matches(f"^create topic to {address} success\\.$", out)
         matches(r"readQueueNums=8, writeQueueNums=8", out)
@@ -84,14 +127,36 @@ def run(tool, servers, prefix, wanted):
 
     def cluster_list():
         out = tool("clusterList", *namesrv)
-        matches(r"^#Cluster Name +#Broker Name +#BID +#Addr +#Version +#InTPS\(LOAD\) +#OutTPS\(LOAD\) +#PCWait\(ms\) "
-                r"+#Hour +#SPACE", out)
-        matches(f"^DefaultCluster +broker-a +0 +{address} +V4_9_[0-9] +[0-9.]+\\(0,[0-9]+ms\\) +[0-9.]+\\(0,[0-9]+ms\\) "
-                r"+[0-9]+ +-?[0-9.]+ +0\.[0-9]{4}", out)
+        matches(
+            r"^#Cluster Name +#Broker Name +#BID +#Addr +#Version "
+            r"+#InTPS\(LOAD\) +#OutTPS\(LOAD\) +#PCWait\(ms\) "
+            r"+#Hour +#SPACE",
+            out,
+        )
+        matches(
+            f"^DefaultCluster +broker-a +0 +{address} +V4_9_[0-9] "
+            "+[0-9.]+\\(0,[0-9]+ms\\) +[0-9.]+\\(0,[0-9]+ms\\) "
+            r"+[0-9]+ +-?[0-9.]+ +0\.[0-9]{4}",
+            out,
+        )
 
     def send_message():
-        out = tool("sendMessage", *namesrv, "-t", topic, "-p", "hello from mqadmin", "-k", "the-key", "-c", "TagX",
-                   "-b", "broker-a", "-i", "3")
+        out = tool(
+            "sendMessage",
+            *namesrv,
+            "-t",
+            topic,
+            "-p",
+            "hello from mqadmin",
+            "-k",
+            "the-key",
+            "-c",
+            "TagX",
+            "-b",
+            "broker-a",
+            "-i",
+            "3",
+        )
         matches(r"^#Broker Name +#QID +#Send Result +#MsgId", out)
         sent["id"] = matches(r"^broker-a +3 +SEND_OK +([0-9A-F]+)", out)[1]
 
@@ -118,16 +183,36 @@ def run(tool, servers, prefix, wanted):
 
     def query_msg_by_id():
         out = tool("queryMsgById", *namesrv, "-i", sent["offset id"])
-        for name, value in [("OffsetID:", sent["offset id"]), ("Topic:", topic), ("Tags:", r"\[TagX\]"),
-                            ("Keys:", r"\[the-key\]"), ("Queue ID:", "3"), ("Queue Offset:", "0"),
-                            ("Reconsume Times:", "0"), ("Store Host:", address)]:
+        for name, value in [
+            ("OffsetID:", sent["offset id"]),
+            ("Topic:", topic),
+            ("Tags:", r"\[TagX\]"),
+            ("Keys:", r"\[the-key\]"),
+            ("Queue ID:", "3"),
+            ("Queue Offset:", "0"),
+            ("Reconsume Times:", "0"),
+            ("Store Host:", address),
+        ]:
             matches(f"^{name} +{value}", out)
         path = matches("^Message Body Path: +(.+)$", out)[1].strip()
         with open(path, encoding="utf-8") as file:
             assert file.read() == "hello from mqadmin", f"other body in {path}"
 
-    steps = dict(zip(CASES, [update_topic, topic_route, cluster_list, send_message, topic_status, query_msg_by_key,
-                             consume_message, query_msg_by_id]))
+    steps = dict(
+        zip(
+            CASES,
+            [
+                update_topic,
+                topic_route,
+                cluster_list,
+                send_message,
+                topic_status,
+                query_msg_by_key,
+                consume_message,
+                query_msg_by_id,
+            ],
+        )
+    )
     for name in CASES:
         try:
             steps[name]()

@@ -3,12 +3,14 @@
 
     tests/interop/run.py [--servers ferrocket|java] [--only PATTERN] [--list] [--keep]
 
-Prints one line a case; exit code 1 when one failed. PATTERN is a shell pattern on client/case, such as 'go/*'.
+Prints one line a case; exit code 1 when one failed. PATTERN is a shell pattern on client/case, such
+as 'go-*/tags'.
 
-A client program is started as PROGRAM NAMESRV PREFIX CASE... and prints "ok CASE" or "fail CASE: why" for each of
-them. It uses topics PREFIX-name, which are made before with 4 queues. "restart", "kill" or "swap" on its output asks for
-an orderly restart, kill -9 and restart, or the other kind of broker on the same store; the program waits for a line on
-its input. The programs of a wave run side by side; the broker is restarted once, when all of them have asked or ended.
+A client program is started as PROGRAM NAMESRV PREFIX CASE... and prints "ok CASE" or
+"fail CASE: why" for each of them. It uses topics PREFIX-name, which are made before with 4 queues.
+"restart", "kill" or "swap" on its output asks for an orderly restart, kill -9 and restart, or the
+other kind of broker on the same store; the program waits for a line on its input. The programs of
+a wave run side by side; the broker is restarted once, when all of them have asked or ended.
 """
 
 import argparse
@@ -29,36 +31,104 @@ from servers import OPENS, Servers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIME_LIMIT = 180
-JAVA_CASES = ["send-sync", "send-async", "send-oneway", "send-batch", "values", "vip-channel", "auto-topic", "query",
-              "tags", "pull", "lite-pull", "retry", "rebalance", "restart", "offsets"]
-TOPICS = ["send", "tags", "pull", "lite", "retry", "rebalance", "restart", "offsets", "crash", "other"]
+JAVA_CASES = [
+    "send-sync",
+    "send-async",
+    "send-oneway",
+    "send-batch",
+    "values",
+    "vip-channel",
+    "auto-topic",
+    "query",
+    "tags",
+    "pull",
+    "lite-pull",
+    "retry",
+    "rebalance",
+    "restart",
+    "offsets",
+]
+TOPICS = [
+    "send",
+    "tags",
+    "pull",
+    "lite",
+    "retry",
+    "rebalance",
+    "restart",
+    "offsets",
+    "crash",
+    "other",
+]
 
 
 def java(version, *flags):
-    return lambda folder: ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", *OPENS, f"-Duser.home={folder}", *flags,
-                           "-cp", build.java("client", version), "Interop"]
+    return lambda folder: [
+        "java",
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        *OPENS,
+        f"-Duser.home={folder}",
+        *flags,
+        "-cp",
+        build.java("client", version),
+        "Interop",
+    ]
 
 
-# Client name, command line, cases. What a client cannot do is not listed: ali-ons has no one-way, no batch and no pull;
-# lite pull of 5.x uses a request of its own (361), which 4.9 servers do not know.
+# Client name, command line, cases. What a client cannot do is not listed: ali-ons has no one-way,
+# no batch and no pull; lite pull of 5.x uses a request (361) that 4.9 servers do not know.
 CLIENTS = [
     ("java-4.9.8", java("4.9.8"), JAVA_CASES),
-    ("java-5.3.3", java("5.3.3", "-Drocketmq.serialize.type=ROCKETMQ",
-                        "-Drocketmq.client.rebalance.waitInterval=2000"),
-     [case for case in JAVA_CASES if case != "lite-pull"]),
-    ("go-2.1.2", lambda _: [build.go()],
-     ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
-    ("cpp-python-0.4.4", lambda _: ["python3", os.path.join(HERE, "python", "main.py")],
-     ["send-sync", "send-async", "send-oneway", "send-batch", "tags", "pull", "rebalance", "restart"]),
-    ("ali-ons-3.12.0", lambda _: ["node", build.node()],
-     ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"]),
+    (
+        "java-5.3.3",
+        java(
+            "5.3.3",
+            "-Drocketmq.serialize.type=ROCKETMQ",
+            "-Drocketmq.client.rebalance.waitInterval=2000",
+        ),
+        [case for case in JAVA_CASES if case != "lite-pull"],
+    ),
+    (
+        "go-2.1.2",
+        lambda _: [build.go()],
+        [
+            "send-sync",
+            "send-async",
+            "send-oneway",
+            "send-batch",
+            "tags",
+            "pull",
+            "rebalance",
+            "restart",
+        ],
+    ),
+    (
+        "cpp-python-0.4.4",
+        lambda _: ["python3", os.path.join(HERE, "python", "main.py")],
+        [
+            "send-sync",
+            "send-async",
+            "send-oneway",
+            "send-batch",
+            "tags",
+            "pull",
+            "rebalance",
+            "restart",
+        ],
+    ),
+    (
+        "ali-ons-3.12.0",
+        lambda _: ["node", build.node()],
+        ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"],
+    ),
 ]
 # These stop the broker in ways of their own, so they run alone.
 ALONE = [("java-4.9.8", java("4.9.8"), [case]) for case in ("crash", "other-broker")]
 
 
 class Program:
-    """A running client program; what it says goes into `events` as (program, line or None at its end)."""
+    """A running client program; `events` gets (program, line), and (program, None) at its end."""
 
     def __init__(self, client, argv, cases, servers, events):
         self.client, self.left, self.waits = client, list(cases), None
@@ -75,9 +145,18 @@ class Program:
         if client.startswith("cpp"):
             env["PYTHONPATH"] = build.python()
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([*argv(folder), servers.namesrv, prefix, *cases], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=log, cwd=folder, env=env, text=True,
-                                            encoding="utf-8", errors="replace", start_new_session=True)
+            self.process = subprocess.Popen(
+                [*argv(folder), servers.namesrv, prefix, *cases],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=folder,
+                env=env,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
         threading.Thread(target=self.listen, args=[events], daemon=True).start()
 
     def listen(self, events):
@@ -133,7 +212,10 @@ def wave(clients, servers, report):
     except queue.Empty:
         for program in running:
             for case in program.left:
-                report.case(f"{program.client}/{case}", f"no result within {TIME_LIMIT} s, see {program.log}")
+                report.case(
+                    f"{program.client}/{case}",
+                    f"no result within {TIME_LIMIT} s, see {program.log}",
+                )
     finally:
         for program in running:
             program.kill()
@@ -144,8 +226,10 @@ def heard(program, line, running, report):
         program.kill()  # what it may have started itself
         running.remove(program)
         for case in program.left:
-            report.case(f"{program.client}/{case}", f"no result, exit code {program.process.returncode}, "
-                                                    f"see {program.log}")
+            report.case(
+                f"{program.client}/{case}",
+                f"no result, exit code {program.process.returncode}, " f"see {program.log}",
+            )
     elif line in ("restart", "kill", "swap"):
         program.waits = line
     else:
@@ -168,7 +252,9 @@ def admin(name, make, cases, servers, report):
 
 
 def main():
-    options = argparse.ArgumentParser(description="Official clients against our servers or the Java ones.")
+    options = argparse.ArgumentParser(
+        description="Official clients against our servers or the Java ones."
+    )
     options.add_argument("--servers", choices=["ferrocket", "java"], default="ferrocket")
     options.add_argument("--only", metavar="PATTERN", default="*")
     options.add_argument("--list", action="store_true", help="print the names of the cases")
@@ -183,6 +269,7 @@ def main():
 
     def chosen(client, cases):
         return [case for case in cases if fnmatch.fnmatch(f"{client}/{case}", options.only)]
+
     clients = [(client, argv, chosen(client, cases)) for client, argv, cases in CLIENTS]
     clients = [one for one in clients if one[2]]
     alone = [one for one in ALONE if chosen(one[0], one[2])]
@@ -213,8 +300,10 @@ def main():
             wave([one], servers, report)
     finally:
         servers.stop_all()
-        print(f"interop with {options.servers} servers: {report.passed} passed, {len(report.failed)} failed "
-              f"{' '.join(report.failed)}")
+        print(
+            f"interop with {options.servers} servers: {report.passed} passed, "
+            f"{len(report.failed)} failed {' '.join(report.failed)}"
+        )
         if options.keep or report.failed:
             print(f"data and logs: {folder}")
         else:

@@ -1,4 +1,4 @@
-"""The name server and the broker under test: ours or the Java ones, started on free ports with data in a folder."""
+"""The servers under test: ours or the Java ones, on free ports with data in a folder."""
 
 import json
 import os
@@ -25,8 +25,16 @@ GET_BROKER_CLUSTER_INFO = 106
 
 def call(port, code, fields=None, timeout=5):
     """One remoting request in JSON; returns (answer code, remark, body)."""
-    header = json.dumps({"code": code, "language": "PYTHON", "version": 401, "opaque": 1, "flag": 0,
-                         "extFields": fields or {}}).encode()
+    header = json.dumps(
+        {
+            "code": code,
+            "language": "PYTHON",
+            "version": 401,
+            "opaque": 1,
+            "flag": 0,
+            "extFields": fields or {},
+        }
+    ).encode()
     with socket.create_connection(("127.0.0.1", port), timeout) as conn:
         conn.settimeout(timeout)
         conn.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
@@ -99,35 +107,77 @@ class Servers:
             return [os.path.join(binaries(), f"mq{what}"), "-c", conf]
         memory, main = {
             "namesrv": (["-Xms64m", "-Xmx256m"], "namesrv.NamesrvStartup"),
-            "broker": (["-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=512m"], "broker.BrokerStartup"),
+            "broker": (
+                ["-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=512m"],
+                "broker.BrokerStartup",
+            ),
         }[what]
-        return ["java", *memory, *OPENS, f"-Duser.home={self.folder}", "-cp",
-                os.path.join(maven("servers", JAVA_SERVERS), "*"), f"org.apache.rocketmq.{main}", "-c", conf]
+        return [
+            "java",
+            *memory,
+            *OPENS,
+            f"-Duser.home={self.folder}",
+            "-cp",
+            os.path.join(maven("servers", JAVA_SERVERS), "*"),
+            f"org.apache.rocketmq.{main}",
+            "-c",
+            conf,
+        ]
 
     def start(self, what, conf):
         log = open(os.path.join(self.folder, f"{what}.out"), "ab")
         env = dict(os.environ, HOME=self.folder, ROCKETMQ_HOME=java_home_conf(self.folder))
         env.pop("NAMESRV_ADDR", None)
         self.processes[what] = subprocess.Popen(
-            self.command(what, conf), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=env)
+            self.command(what, conf),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            env=env,
+        )
         log.close()
 
     def start_all(self):
-        self.start("namesrv", self.write("namesrv.conf", {
-            "listenPort": self.namesrv_port, "kvConfigPath": os.path.join(self.folder, "kvConfig.json")}))
+        self.start(
+            "namesrv",
+            self.write(
+                "namesrv.conf",
+                {
+                    "listenPort": self.namesrv_port,
+                    "kvConfigPath": os.path.join(self.folder, "kvConfig.json"),
+                },
+            ),
+        )
         self.wait("namesrv", lambda: call(self.namesrv_port, GET_BROKER_CLUSTER_INFO))
         self.start_broker()
 
     def start_broker(self):
         store = os.path.join(self.folder, "store")
-        self.start("broker", self.write("broker.conf", {
-            "brokerClusterName": "DefaultCluster", "brokerName": "broker-a", "brokerId": 0,
-            "brokerIP1": "127.0.0.1", "listenPort": self.port, "namesrvAddr": self.namesrv,
-            "storePathRootDir": store, "storePathCommitLog": os.path.join(store, "commitlog"),
-            "mappedFileSizeCommitLog": 64 << 20, "mappedFileSizeConsumeQueue": 6_000_000,
-            "maxIndexNum": 400_000, "maxHashSlotNum": 100_000,
-        }))
-        self.wait("broker", lambda: self.address.encode() in call(self.namesrv_port, GET_BROKER_CLUSTER_INFO)[2])
+        self.start(
+            "broker",
+            self.write(
+                "broker.conf",
+                {
+                    "brokerClusterName": "DefaultCluster",
+                    "brokerName": "broker-a",
+                    "brokerId": 0,
+                    "brokerIP1": "127.0.0.1",
+                    "listenPort": self.port,
+                    "namesrvAddr": self.namesrv,
+                    "storePathRootDir": store,
+                    "storePathCommitLog": os.path.join(store, "commitlog"),
+                    "mappedFileSizeCommitLog": 64 << 20,
+                    "mappedFileSizeConsumeQueue": 6_000_000,
+                    "maxIndexNum": 400_000,
+                    "maxHashSlotNum": 100_000,
+                },
+            ),
+        )
+        self.wait(
+            "broker",
+            lambda: self.address.encode() in call(self.namesrv_port, GET_BROKER_CLUSTER_INFO)[2],
+        )
 
     def wait(self, what, ready):
         def check():
@@ -135,6 +185,7 @@ class Servers:
             if code is not None:
                 raise RuntimeError(f"{what} ended with exit code {code}: {self.tail(what)}")
             return ready()
+
         wait_for(f"{what} ready: {self.tail(what)}", 40, check)
 
     def tail(self, what):
@@ -172,12 +223,26 @@ class Servers:
                 print(f"interop: {error}")
 
     def create_topic(self, topic, queues=4):
-        code, remark, _ = call(self.port, UPDATE_AND_CREATE_TOPIC, {
-            "topic": topic, "defaultTopic": "TBW102", "readQueueNums": str(queues), "writeQueueNums": str(queues),
-            "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"})
+        code, remark, _ = call(
+            self.port,
+            UPDATE_AND_CREATE_TOPIC,
+            {
+                "topic": topic,
+                "defaultTopic": "TBW102",
+                "readQueueNums": str(queues),
+                "writeQueueNums": str(queues),
+                "perm": "6",
+                "topicFilterType": "SINGLE_TAG",
+                "topicSysFlag": "0",
+                "order": "false",
+            },
+        )
         if code != 0:
             raise RuntimeError(f"topic {topic} not created: {code} {remark}")
 
     def wait_routed(self, topic):
-        wait_for(f"{topic} routed", 10,
-                 lambda: call(self.namesrv_port, GET_ROUTEINFO_BY_TOPIC, {"topic": topic})[0] == 0)
+        wait_for(
+            f"{topic} routed",
+            10,
+            lambda: call(self.namesrv_port, GET_ROUTEINFO_BY_TOPIC, {"topic": topic})[0] == 0,
+        )

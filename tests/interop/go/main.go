@@ -1,6 +1,6 @@
 // Cases driven by the unmodified Go client: interop NAMESRV PREFIX CASE..., see ../run.py.
-// "interop consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it prints a line for
-// each message and ends when its input does.
+// "interop consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it
+// prints a line for each message and ends when its input does.
 package main
 
 import (
@@ -92,7 +92,8 @@ type seen struct {
 	reconsumed int
 }
 
-// A consumer in a process of its own: a Go consumer that was shut down can stay in its group while its process lives.
+// A consumer in a process of its own: a Go consumer that was shut down can stay in its group while
+// its process lives.
 type inbox struct {
 	process *exec.Cmd
 	end     func() error
@@ -208,7 +209,8 @@ func (box *inbox) arrive(sent []*primitive.Message, limit time.Duration) error {
 	defer box.lock.Unlock()
 	for _, message := range sent {
 		all := box.got[message.GetKeys()]
-		want := seen{all[0].queue, all[0].offset, message.GetTags(), message.GetProperty("number"), string(message.Body), 0}
+		want := seen{queue: all[0].queue, offset: all[0].offset, tag: message.GetTags(),
+			number: message.GetProperty("number"), body: string(message.Body)}
 		if len(all) != 1 || all[0] != want {
 			return fmt.Errorf("%s: wanted %v once, got %v", message.GetKeys(), want, all)
 		}
@@ -265,7 +267,9 @@ func send(p rocketmq.Producer, sent []*primitive.Message) error {
 }
 
 // sending runs one way of sending against a consumer that compares what arrives.
-func sending(name string, count int, way func(rocketmq.Producer, []*primitive.Message) error) error {
+func sending(
+	name string, count int, way func(rocketmq.Producer, []*primitive.Message) error,
+) error {
 	topic := prefix + "-send"
 	box, err := open(topic, prefix+"-"+name+"-c", "*", name+"-c")
 	if err != nil {
@@ -287,13 +291,13 @@ func sendAsync() error {
 	return sending("async", 40, func(p rocketmq.Producer, sent []*primitive.Message) error {
 		answers := make(chan error, len(sent))
 		for _, one := range sent {
-			err := p.SendAsync(context.Background(), func(_ context.Context, result *primitive.SendResult, err error) {
+			answer := func(_ context.Context, result *primitive.SendResult, err error) {
 				if err == nil && result.Status != primitive.SendOK {
 					err = fmt.Errorf("answer to a send: %v", result)
 				}
 				answers <- err
-			}, one)
-			if err != nil {
+			}
+			if err := p.SendAsync(context.Background(), answer, one); err != nil {
 				return err
 			}
 		}
@@ -370,7 +374,8 @@ func pull() error {
 	if err != nil {
 		return err
 	}
-	if err := c.Subscribe(topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}); err != nil {
+	all := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	if err := c.Subscribe(topic, all); err != nil {
 		return err
 	}
 	if err := c.Start(); err != nil {

@@ -6,15 +6,20 @@ const assert = require('assert');
 const readline = require('readline');
 const { Consumer, Message, Producer } = require('ali-ons');
 
-const [ nameSrv, prefix, ...wanted ] = process.argv.slice(2);
+const [nameSrv, prefix, ...wanted] = process.argv.slice(2);
 const logger = { debug() {}, info() {}, warn: console.error, error: console.error };
 const sleep = ms => new Promise(done => setTimeout(done, ms));
 const input = readline.createInterface({ input: process.stdin });
 
 function options(name) {
   return {
-    nameSrv, logger, instanceName: `${process.pid}-${name}`, pollNameServerInteval: 1000, heartbeatBrokerInterval: 1000,
-    consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET', maxReconsumeTimes: 3,
+    nameSrv,
+    logger,
+    instanceName: `${process.pid}-${name}`,
+    pollNameServerInteval: 1000,
+    heartbeatBrokerInterval: 1000,
+    consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
+    maxReconsumeTimes: 3,
     httpclient: {}, // asked for, and only used to look up name servers by a URL
   };
 }
@@ -29,15 +34,18 @@ async function eventually(seconds, what, condition) {
 
 function messages(topic, name, count) {
   return Array.from({ length: count }, (_, i) => {
-    const one = new Message(`${prefix}-${topic}`, `Tag${i % 3}`, `body of ${name}-${i} ä€𝄞\0`);
-    one.keys = [ `${name}-${i}` ];
+    const body = `body of ${name}-${i} ä€𝄞\0`;
+    const one = new Message(`${prefix}-${topic}`, `Tag${i % 3}`, body);
+    one.keys = [`${name}-${i}`];
     one.properties.number = String(i);
     return one;
   });
 }
 
 async function open(name) {
-  const producer = new Producer(Object.assign({ producerGroup: `${prefix}-${name}-p` }, options(`${name}-p`)));
+  const producer = new Producer(
+    Object.assign({ producerGroup: `${prefix}-${name}-p` }, options(`${name}-p`)),
+  );
   producer.on('error', error => console.error(error));
   await producer.ready();
   return producer;
@@ -55,11 +63,13 @@ async function send(producer, sent) {
 class Inbox {
   constructor(topic, group, tags, instance) {
     this.got = new Map();
-    this.consumer = new Consumer(Object.assign({ consumerGroup: `${prefix}-${group}` }, options(instance)));
+    this.consumer = new Consumer(
+      Object.assign({ consumerGroup: `${prefix}-${group}` }, options(instance)),
+    );
     this.consumer.on('error', error => console.error(error));
     this.answer = () => undefined;
     this.consumer.subscribe(`${prefix}-${topic}`, tags, async one => {
-      this.got.set(one.keys, [ ...this.all(one.keys), one ]);
+      this.got.set(one.keys, [...this.all(one.keys), one]);
       return this.answer(one);
     });
   }
@@ -74,7 +84,9 @@ class Inbox {
 
   // Every message came once, as it was sent.
   async arrive(sent, seconds) {
-    await eventually(seconds, `${sent.length} messages`, () => sent.every(one => this.got.has(one.keys)));
+    await eventually(seconds, `${sent.length} messages`, () =>
+      sent.every(one => this.got.has(one.keys)),
+    );
     for (const one of sent) {
       const all = this.all(one.keys);
       assert.strictEqual(all.length, 1, `${one.keys} received ${all.length} times`);
@@ -118,8 +130,8 @@ async function retry() {
   const inbox = new Inbox('retry', 'retry-c', '*', 'retry-c');
   inbox.answer = one => (one.reconsumeTimes === 0 ? Consumer.ACTION_RETRY : undefined);
   const producer = await open('retry');
-  const [ sent ] = messages('retry', 'retry', 1);
-  await send(producer, [ sent ]);
+  const [sent] = messages('retry', 'retry', 1);
+  await send(producer, [sent]);
   await eventually(60, 'a second delivery', () => inbox.all('retry-0').length >= 2);
   const again = inbox.all('retry-0')[1];
   assert.strictEqual(again.reconsumeTimes, 1);
@@ -154,8 +166,13 @@ async function rebalance() {
   await send(producer, both);
   const count = one => first.all(one.keys).length + second.all(one.keys).length;
   await eventually(30, '100 messages by two', () => both.every(one => count(one) > 0));
-  both.forEach(one => assert.strictEqual(count(one), 1, `${one.keys} received ${count(one)} times`));
-  assert(![ ...first.queues(both) ].some(queue => second.queues(both).has(queue)), 'a queue with two consumers');
+  both.forEach(one =>
+    assert.strictEqual(count(one), 1, `${one.keys} received ${count(one)} times`),
+  );
+  assert(
+    ![...first.queues(both)].some(queue => second.queues(both).has(queue)),
+    'a queue with two consumers',
+  );
 
   await first.close();
   await split(producer, first, second, 0, 4);
@@ -179,7 +196,7 @@ async function restart() {
   await send(producer, later);
   await stays.arrive(later, 70);
   const fresh = new Inbox('restart', 'restart-new', '*', 'new');
-  await fresh.arrive([ ...stored, ...later ], 30);
+  await fresh.arrive([...stored, ...later], 30);
   await fresh.close();
   await stays.close();
   await producer.close();
@@ -187,12 +204,16 @@ async function restart() {
 
 const cases = {
   'send-sync': () => sending('sync', 40, send),
-  'send-async': () => sending('async', 40, (producer, sent) => Promise.all(sent.map(one => send(producer, [ one ])))),
-  tags, retry, rebalance, restart,
+  'send-async': () =>
+    sending('async', 40, (producer, sent) => Promise.all(sent.map(one => send(producer, [one])))),
+  tags,
+  retry,
+  rebalance,
+  restart,
 };
 
 async function main() {
-  for (const [ name, run ] of Object.entries(cases)) {
+  for (const [name, run] of Object.entries(cases)) {
     if (!wanted.includes(name)) {
       continue;
     }

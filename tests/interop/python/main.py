@@ -1,7 +1,8 @@
-"""Cases driven by the unmodified C++ client through its Python wheel: main.py NAMESRV PREFIX CASE..., see ../run.py.
+"""Cases driven by the unmodified C++ client through its Python wheel, see ../run.py:
+main.py NAMESRV PREFIX CASE...
 
-"main.py consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it prints a line for each
-message and ends when its input does.
+"main.py consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it
+prints a line for each message and ends when its input does.
 """
 
 import json
@@ -22,7 +23,12 @@ def body(key):
 
 class Sent:
     def __init__(self, topic, name, number):
-        self.topic, self.key, self.tag, self.number = topic, f"{name}-{number}", f"Tag{number % 3}", str(number)
+        self.topic, self.key, self.tag, self.number = (
+            topic,
+            f"{name}-{number}",
+            f"Tag{number % 3}",
+            str(number),
+        )
 
     def message(self):
         message = Message(self.topic)
@@ -42,9 +48,19 @@ def consume(addr, topic, group, tags, instance):
 
     def receive(one):
         with lock:
-            print(json.dumps({
-                "key": one.keys.decode(), "tag": one.tags.decode(), "number": one["number"].decode(),
-                "body": one.body.decode(), "queue": one.queue_id, "reconsumed": one.reconsume_times}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "key": one.keys.decode(),
+                        "tag": one.tags.decode(),
+                        "number": one["number"].decode(),
+                        "body": one.body.decode(),
+                        "queue": one.queue_id,
+                        "reconsumed": one.reconsume_times,
+                    }
+                ),
+                flush=True,
+            )
 
     consumer = PushConsumer(group)
     consumer.set_namesrv_addr(addr)
@@ -65,7 +81,11 @@ class Inbox:
         self.got, self.ended = {}, threading.Event()
         self.process = subprocess.Popen(
             [sys.executable, __file__, "consume", namesrv, topic, group, tags, instance],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
         started = threading.Event()
         threading.Thread(target=self.listen, args=[started], daemon=True).start()
         assert started.wait(20), "the consumer did not start"
@@ -83,11 +103,19 @@ class Inbox:
 
     def arrive(self, sent, seconds):
         """Every message came once, as it was sent."""
-        eventually(seconds, f"{len(sent)} messages", lambda: all(one.key in self.got for one in sent))
+        eventually(
+            seconds, f"{len(sent)} messages", lambda: all(one.key in self.got for one in sent)
+        )
         for one in sent:
             got = self.got[one.key]
-            want = {"key": one.key, "tag": one.tag, "number": one.number, "body": body(one.key).decode(),
-                    "queue": got[0]["queue"], "reconsumed": 0}
+            want = {
+                "key": one.key,
+                "tag": one.tag,
+                "number": one.number,
+                "body": body(one.key).decode(),
+                "queue": got[0]["queue"],
+                "reconsumed": 0,
+            }
             assert got == [want], f"wanted {want} once, got {got}"
 
     def close(self):
@@ -130,6 +158,7 @@ def send_sync():
     def way(by, sent, inbox):
         send(by, sent)
         inbox.arrive(sent, 30)
+
     sending("sync", 40, way)
 
 
@@ -142,6 +171,7 @@ def send_async():
         eventually(10, "answers to all sends", lambda: len(answers) == len(sent))
         assert all(one.status == SendStatus.OK for one in answers), answers
         inbox.arrive(sent, 30)
+
     sending("async", 40, way)
 
 
@@ -150,17 +180,19 @@ def send_oneway():
         for one in sent:
             by.send_oneway(one.message())
         inbox.arrive(sent, 30)
+
     sending("oneway", 20, way)
 
 
 def send_batch():
-    # This client sends "batch=1", which is not true for Java: its broker keeps the batch as the body of one message,
-    # which has no properties and, for this client, a body that ends at its first byte.
+    # This client sends "batch=1", which is not true for Java: its broker keeps the batch as the
+    # body of one message without properties. The client shows a body up to its first zero.
     def way(by, sent, inbox):
         result = by.send_batch([one.message() for one in sent])
         assert result.status == SendStatus.OK, f"answer to a batch: {result}"
         eventually(20, "the batch", lambda: "" in inbox.got)
         assert len(inbox.got[""]) == 1 and not any(one.key in inbox.got for one in sent), inbox.got
+
     sending("batch", 10, way)
 
 
@@ -172,7 +204,9 @@ def tags():
     send(by, sent)
     wanted = [one for one in sent if one.tag != "Tag1"]
     inbox.arrive(wanted, 30)
-    assert len(inbox.got) == len(wanted), f"{len(inbox.got)} messages received instead of {len(wanted)}"
+    assert len(inbox.got) == len(
+        wanted
+    ), f"{len(inbox.got)} messages received instead of {len(wanted)}"
     by.shutdown()
     inbox.close()
 
@@ -193,8 +227,12 @@ def pull():
             assert key not in found, f"{key} twice"
             assert one.body == body(key), f"body {one.body} of {key}"
             found[key] = one.queue_offset
-    assert found.keys() == {one.key for one in sent}, f"{len(found)} messages pulled instead of {len(sent)}"
-    assert sorted(found.values())[-1] == 9 or len(set(found.values())) >= 10, f"offsets {sorted(found.values())}"
+    assert found.keys() == {
+        one.key for one in sent
+    }, f"{len(found)} messages pulled instead of {len(sent)}"
+    assert (
+        sorted(found.values())[-1] == 9 or len(set(found.values())) >= 10
+    ), f"offsets {sorted(found.values())}"
     consumer.shutdown()
     by.shutdown()
 
@@ -211,7 +249,11 @@ def rebalance():
 
     both = messages(topic, "both", 100)
     send(by, both)
-    eventually(30, "100 messages by two", lambda: all(one.key in first.got or one.key in second.got for one in both))
+    eventually(
+        30,
+        "100 messages by two",
+        lambda: all(one.key in first.got or one.key in second.got for one in both),
+    )
     for one in both:
         count = len(first.got.get(one.key, [])) + len(second.got.get(one.key, []))
         assert count == 1, f"{one.key} received {count} times"
@@ -256,8 +298,16 @@ def restart():
     by.shutdown()
 
 
-CASES = {"send-sync": send_sync, "send-async": send_async, "send-oneway": send_oneway, "send-batch": send_batch,
-         "tags": tags, "pull": pull, "rebalance": rebalance, "restart": restart}
+CASES = {
+    "send-sync": send_sync,
+    "send-async": send_async,
+    "send-oneway": send_oneway,
+    "send-batch": send_batch,
+    "tags": tags,
+    "pull": pull,
+    "rebalance": rebalance,
+    "restart": restart,
+}
 
 
 def main():
@@ -267,7 +317,9 @@ def main():
                 case()
                 print(f"ok {name}", flush=True)
             except Exception as error:  # whatever the client raises is the case's result
-                print(f"fail {name}: {type(error).__name__}: {error}".replace("\n", " "), flush=True)
+                print(
+                    f"fail {name}: {type(error).__name__}: {error}".replace("\n", " "), flush=True
+                )
     os._exit(0)
 
 

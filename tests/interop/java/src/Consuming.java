@@ -1,11 +1,3 @@
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Collections;
-import java.util.HashSet;
-import java.util.List;
-import java.util.Set;
-import java.util.TreeSet;
-import java.util.concurrent.CopyOnWriteArrayList;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -19,9 +11,19 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CopyOnWriteArrayList;
+
 /** Every way of receiving. */
 final class Consuming {
-    private static List<String> send(DefaultMQProducer producer, String topic, String name, int count) throws Exception {
+    private static List<String> send(
+            DefaultMQProducer producer, String topic, String name, int count) throws Exception {
         List<Message> messages = Sending.messages(topic, name, count);
         for (Message one : messages) {
             producer.send(one);
@@ -44,7 +46,10 @@ final class Consuming {
         one.await(second, 20);
         Interop.equal(first, some.keys(), "messages with Tag0 or Tag2");
         Interop.equal(second, one.keys(), "messages with Tag1");
-        keys.forEach(key -> Interop.equal(1, some.count(key) + one.count(key), key + " received so often"));
+        keys.forEach(
+                key ->
+                        Interop.equal(
+                                1, some.count(key) + one.count(key), key + " received so often"));
         some.close();
         one.close();
         producer.shutdown();
@@ -66,8 +71,12 @@ final class Consuming {
         for (MessageQueue queue : queues) {
             Interop.eventually(10, "10 messages in " + queue, () -> max(consumer, queue) == 10);
             Interop.equal(0L, consumer.minOffset(queue), "minimum offset");
-            Interop.equal(0L, consumer.searchOffset(queue, before - 1000), "offset by an early time");
-            Interop.equal(9L, consumer.searchOffset(queue, System.currentTimeMillis() + 60_000), "offset by a late time");
+            Interop.equal(
+                    0L, consumer.searchOffset(queue, before - 1000), "offset by an early time");
+            Interop.equal(
+                    9L,
+                    consumer.searchOffset(queue, System.currentTimeMillis() + 60_000),
+                    "offset by a late time");
             long offset = 0;
             while (offset < 10) {
                 PullResult result = consumer.pullBlockIfNotFound(queue, "*", offset, 4);
@@ -75,14 +84,25 @@ final class Consuming {
                 Interop.equal(10L, result.getMaxOffset(), "maximum offset");
                 for (MessageExt one : result.getMsgFoundList()) {
                     Interop.equal(offset++, one.getQueueOffset(), "offset of a pulled message");
-                    Interop.check(Arrays.equals(Sending.body(one.getKeys()), one.getBody()), "other body");
+                    Interop.check(
+                            Arrays.equals(Sending.body(one.getKeys()), one.getBody()),
+                            "other body");
                     Interop.check(seen.add(one.getKeys()), one.getKeys() + " twice");
                 }
                 Interop.equal(offset, result.getNextBeginOffset(), "next offset");
             }
-            Interop.equal(PullStatus.NO_NEW_MSG, consumer.pull(queue, "*", 10, 4).getPullStatus(), "at the end");
-            Interop.equal(PullStatus.OFFSET_ILLEGAL, consumer.pull(queue, "*", 99, 4).getPullStatus(), "beyond the end");
-            Interop.equal(PullStatus.NO_MATCHED_MSG, consumer.pull(queue, "Other", 0, 4).getPullStatus(), "other tag");
+            Interop.equal(
+                    PullStatus.NO_NEW_MSG,
+                    consumer.pull(queue, "*", 10, 4).getPullStatus(),
+                    "at the end");
+            Interop.equal(
+                    PullStatus.OFFSET_ILLEGAL,
+                    consumer.pull(queue, "*", 99, 4).getPullStatus(),
+                    "beyond the end");
+            Interop.equal(
+                    PullStatus.NO_MATCHED_MSG,
+                    consumer.pull(queue, "Other", 0, 4).getPullStatus(),
+                    "other tag");
             consumer.updateConsumeOffset(queue, 7);
             consumer.getDefaultMQPullConsumerImpl().getOffsetStore().persist(queue);
             Interop.eventually(5, "offset kept", () -> committed(consumer, queue) == 7);
@@ -121,10 +141,13 @@ final class Consuming {
         consumer.subscribe(topic, "*");
         consumer.start();
         List<String> got = new ArrayList<>();
-        Interop.eventually(20, "40 messages", () -> {
-            consumer.poll(200).forEach(one -> got.add(one.getKeys()));
-            return got.size() >= keys.size();
-        });
+        Interop.eventually(
+                20,
+                "40 messages",
+                () -> {
+                    consumer.poll(200).forEach(one -> got.add(one.getKeys()));
+                    return got.size() >= keys.size();
+                });
         Interop.equal(new TreeSet<>(keys), new TreeSet<>(got), "messages polled");
         Interop.equal(keys.size(), got.size(), "number of messages polled");
         consumer.commitSync();
@@ -144,12 +167,15 @@ final class Consuming {
         consumer.setPollNameServerInterval(1000);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.subscribe(topic, "*");
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            got.addAll(messages);
-            context.setDelayLevelWhenNextConsume(1);
-            return messages.get(0).getReconsumeTimes() == 0
-                ? ConsumeConcurrentlyStatus.RECONSUME_LATER : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
+        consumer.registerMessageListener(
+                (MessageListenerConcurrently)
+                        (messages, context) -> {
+                            got.addAll(messages);
+                            context.setDelayLevelWhenNextConsume(1);
+                            return messages.get(0).getReconsumeTimes() == 0
+                                    ? ConsumeConcurrentlyStatus.RECONSUME_LATER
+                                    : ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+                        });
         consumer.start();
         DefaultMQProducer producer = Interop.producer("retry");
         Message sent = Sending.messages(topic, "retry", 1).get(0);
@@ -179,9 +205,19 @@ final class Consuming {
         Inbox second = new Inbox(topic, "*", group, "rebalance-2");
         split(producer, topic, first, second, 2, 2);
         List<String> both = send(producer, topic, "both", 100);
-        Interop.eventually(20, "100 messages by two", () -> both.stream().allMatch(k -> first.has(k) || second.has(k)));
-        both.forEach(key -> Interop.equal(1, first.count(key) + second.count(key), key + " received so often"));
-        Interop.check(Collections.disjoint(first.queues(both), second.queues(both)), "a queue with two consumers");
+        Interop.eventually(
+                20,
+                "100 messages by two",
+                () -> both.stream().allMatch(k -> first.has(k) || second.has(k)));
+        both.forEach(
+                key ->
+                        Interop.equal(
+                                1,
+                                first.count(key) + second.count(key),
+                                key + " received so often"));
+        Interop.check(
+                Collections.disjoint(first.queues(both), second.queues(both)),
+                "a queue with two consumers");
 
         first.close();
         split(producer, topic, first, second, 0, 4);
@@ -192,20 +228,31 @@ final class Consuming {
         producer.shutdown();
     }
 
-    /** Sends until the queues are split so: sooner than the client's own look every 20 s, so by the broker's notice. */
-    private static void split(DefaultMQProducer producer, String topic, Inbox first, Inbox second, int one, int two)
-        throws Exception {
+    /**
+     * Sends until the queues are split so: sooner than the client's own look every 20 s, so by the
+     * broker's notice.
+     */
+    private static void split(
+            DefaultMQProducer producer, String topic, Inbox first, Inbox second, int one, int two)
+            throws Exception {
         int[] round = {0};
-        Interop.eventually(15, "queues split " + one + " to " + two, () -> {
-            try {
-                List<String> probe = send(producer, topic, "probe" + one + two + "-" + round[0]++, 4);
-                Interop.eventually(20, "the probe's messages",
-                    () -> probe.stream().allMatch(k -> first.has(k) || second.has(k)));
-                Thread.sleep(300);
-                return first.queues(probe).size() == one && second.queues(probe).size() == two;
-            } catch (Exception e) {
-                throw new IllegalStateException(e);
-            }
-        });
+        Interop.eventually(
+                15,
+                "queues split " + one + " to " + two,
+                () -> {
+                    try {
+                        List<String> probe =
+                                send(producer, topic, "probe" + one + two + "-" + round[0]++, 4);
+                        Interop.eventually(
+                                20,
+                                "the probe's messages",
+                                () -> probe.stream().allMatch(k -> first.has(k) || second.has(k)));
+                        Thread.sleep(300);
+                        return first.queues(probe).size() == one
+                                && second.queues(probe).size() == two;
+                    } catch (Exception e) {
+                        throw new IllegalStateException(e);
+                    }
+                });
     }
 }

@@ -1,10 +1,3 @@
-import java.util.ArrayList;
-import java.util.HashSet;
-import java.util.List;
-import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
@@ -15,7 +8,18 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** kill -9 of the broker under load: what was acknowledged is there afterwards, where the answer said. */
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * kill -9 of the broker under load: what was acknowledged is there afterwards, where the answer
+ * said.
+ */
 final class Crash {
     private static final int SENDERS = 8;
     private final String topic = Interop.topic("crash");
@@ -27,7 +31,8 @@ final class Crash {
         for (int i = 0; !ended; i++) {
             String key = "crash-" + number + "-" + i;
             try {
-                SendResult result = producer.send(new Message(topic, "T", key, Sending.body(key)), 1000);
+                SendResult result =
+                        producer.send(new Message(topic, "T", key, Sending.body(key)), 1000);
                 if (result.getSendStatus() == SendStatus.SEND_OK) {
                     acknowledged.put(key, result);
                 }
@@ -68,12 +73,19 @@ final class Crash {
         for (MessageQueue queue : consumer.fetchSubscribeMessageQueues(topic)) {
             long offset = consumer.minOffset(queue);
             PullResult result;
-            while ((result = consumer.pull(queue, "*", offset, 32)).getPullStatus() == PullStatus.FOUND) {
+            while ((result = consumer.pull(queue, "*", offset, 32)).getPullStatus()
+                    == PullStatus.FOUND) {
                 for (MessageExt one : result.getMsgFoundList()) {
-                    Interop.equal(new String(Sending.body(one.getKeys())), new String(one.getBody()), "body");
+                    Interop.equal(
+                            new String(Sending.body(one.getKeys())),
+                            new String(one.getBody()),
+                            "body");
                     SendResult sent = acknowledged.get(one.getKeys());
                     if (sent != null && sent.getMsgId().equals(one.getMsgId())) {
-                        Interop.equal(sent.getQueueOffset(), one.getQueueOffset(), "offset of " + one.getKeys());
+                        Interop.equal(
+                                sent.getQueueOffset(),
+                                one.getQueueOffset(),
+                                "offset of " + one.getKeys());
                         missing.remove(one.getKeys());
                     }
                     Interop.equal(offset++, one.getQueueOffset(), "queue offset without a gap");
@@ -81,7 +93,12 @@ final class Crash {
             }
         }
         consumer.shutdown();
-        Interop.check(missing.isEmpty(),
-            missing.size() + " of " + acknowledged.size() + " acknowledged messages lost, such as " + missing.stream().findAny());
+        Interop.check(
+                missing.isEmpty(),
+                missing.size()
+                        + " of "
+                        + acknowledged.size()
+                        + " acknowledged messages lost, such as "
+                        + missing.stream().findAny());
     }
 }

@@ -1,3 +1,9 @@
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashSet;
@@ -6,11 +12,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
-import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
-import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
-import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
-import org.apache.rocketmq.common.message.MessageExt;
 
 /** A push consumer in clustering mode that keeps what it receives, by key. */
 final class Inbox {
@@ -25,12 +26,15 @@ final class Inbox {
         consumer.setHeartbeatBrokerInterval(1000);
         consumer.setPollNameServerInterval(1000);
         consumer.subscribe(topic, tags);
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            for (MessageExt one : messages) {
-                received.computeIfAbsent(one.getKeys(), k -> new ArrayList<>()).add(one);
-            }
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
+        consumer.registerMessageListener(
+                (MessageListenerConcurrently)
+                        (messages, context) -> {
+                            for (MessageExt one : messages) {
+                                received.computeIfAbsent(one.getKeys(), k -> new ArrayList<>())
+                                        .add(one);
+                            }
+                            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+                        });
         consumer.start();
     }
 
@@ -55,7 +59,10 @@ final class Inbox {
     }
 
     void await(Collection<String> keys, long seconds) throws InterruptedException {
-        Interop.eventually(seconds, "all of " + keys.size() + " messages", () -> received.keySet().containsAll(keys));
+        Interop.eventually(
+                seconds,
+                "all of " + keys.size() + " messages",
+                () -> received.keySet().containsAll(keys));
     }
 
     /** The queues that messages with these keys came from. */

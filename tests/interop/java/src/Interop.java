@@ -1,15 +1,16 @@
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.BooleanSupplier;
-import org.apache.rocketmq.client.producer.DefaultMQProducer;
 
 /**
- * Cases driven by an unmodified Java client: Interop NAMESRV PREFIX CASE... Topics are PREFIX-name and were made by the
- * runner (4 queues). Prints "ok CASE" or "fail CASE: why"; prints "restart", "kill" or "swap" when it wants that done to
- * the broker and waits for a line on standard input.
+ * Cases driven by an unmodified Java client: Interop NAMESRV PREFIX CASE... Topics are PREFIX-name
+ * and were made by the runner (4 queues). Prints "ok CASE" or "fail CASE: why"; prints "restart",
+ * "kill" or "swap" when it wants that done to the broker and waits for a line on standard input.
  */
 final class Interop {
     interface Step {
@@ -20,8 +21,7 @@ final class Interop {
     static String prefix;
     private static final Map<String, String> FAILED = new HashMap<>();
 
-    private Interop() {
-    }
+    private Interop() {}
 
     public static void main(String[] args) throws Exception {
         namesrv = args[0];
@@ -89,7 +89,8 @@ final class Interop {
 
     private static void report(String name) {
         String why = FAILED.get(name);
-        System.out.println(why == null ? "ok " + name : "fail " + name + ": " + why.replace('\n', ' '));
+        System.out.println(
+                why == null ? "ok " + name : "fail " + name + ": " + why.replace('\n', ' '));
     }
 
     static void check(boolean holds, String what) {
@@ -102,7 +103,8 @@ final class Interop {
         check(wanted.equals(got), what + ": wanted " + wanted + ", got " + got);
     }
 
-    static void eventually(long seconds, String what, BooleanSupplier condition) throws InterruptedException {
+    static void eventually(long seconds, String what, BooleanSupplier condition)
+            throws InterruptedException {
         long end = System.nanoTime() + seconds * 1_000_000_000L;
         while (!condition.getAsBoolean()) {
             check(System.nanoTime() < end, "not within " + seconds + " s: " + what);

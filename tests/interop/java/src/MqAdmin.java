@@ -1,21 +1,22 @@
+import org.apache.rocketmq.tools.command.MQAdminStartup;
+
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import org.apache.rocketmq.tools.command.MQAdminStartup;
 
 /**
- * Apache's mqadmin, many commands in one Java process: each line of standard input is a command with its arguments
- * between tabs; what it printed comes back, ended by a line with a full stop.
+ * Apache's mqadmin, many commands in one Java process: each line of standard input is a command
+ * with its arguments between tabs; what it printed comes back, ended by a line with a full stop.
  */
 final class MqAdmin {
-    private MqAdmin() {
-    }
+    private MqAdmin() {}
 
     public static void main(String[] args) throws Exception {
         PrintStream out = System.out;
-        BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        BufferedReader in =
+                new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         String line;
         while ((line = in.readLine()) != null) {
             ByteArrayOutputStream printed = new ByteArrayOutputStream();

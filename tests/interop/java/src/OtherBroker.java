@@ -1,13 +1,14 @@
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.common.message.Message;
-import org.apache.rocketmq.common.message.MessageExt;
 
 /** One store under our broker and the Java one in turn: each goes on where the other was. */
 final class OtherBroker {
@@ -30,7 +31,9 @@ final class OtherBroker {
             sent.addAll(fresh);
             group.await(Sending.keys(fresh), 40);
             group.await(Sending.keys(batch), 40);
-            Interop.check(Collections.disjoint(before, group.keys()), "the group was given messages again");
+            Interop.check(
+                    Collections.disjoint(before, group.keys()),
+                    "the group was given messages again");
             group.close(); // its offsets are with the broker
             readBack(turn);
             if (!turn.equals("third")) {
@@ -47,15 +50,21 @@ final class OtherBroker {
         for (int i = 0; i < sent.size(); i++) {
             String key = sent.get(i).getKeys();
             MessageExt got = all.only(key);
-            Interop.check(Arrays.equals(sent.get(i).getBody(), got.getBody()), key + ": other body");
-            Interop.equal(results.get(i).getQueueOffset(), got.getQueueOffset(), "queue offset of " + key);
+            Interop.check(
+                    Arrays.equals(sent.get(i).getBody(), got.getBody()), key + ": other body");
+            Interop.equal(
+                    results.get(i).getQueueOffset(),
+                    got.getQueueOffset(),
+                    "queue offset of " + key);
             String byId = producer.viewMessage(topic, results.get(i).getOffsetMsgId()).getKeys();
             Interop.equal(key, byId, "message by offset id");
         }
         for (int i = 0; i < sent.size(); i += 20) {
             String key = sent.get(i).getKeys();
-            Interop.equal(1, producer.queryMessage(topic, key, 8, 0, Long.MAX_VALUE).getMessageList().size(),
-                "messages by the key " + key);
+            Interop.equal(
+                    1,
+                    producer.queryMessage(topic, key, 8, 0, Long.MAX_VALUE).getMessageList().size(),
+                    "messages by the key " + key);
         }
         all.close();
     }

@@ -1,9 +1,10 @@
-import java.util.HashSet;
-import java.util.List;
-import java.util.Set;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.message.Message;
+
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
 
 /** An orderly restart of the broker under clients that stay. */
 final class Restart {

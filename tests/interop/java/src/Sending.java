@@ -1,3 +1,12 @@
+import org.apache.rocketmq.client.QueryResult;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendCallback;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageClientExt;
+import org.apache.rocketmq.common.message.MessageExt;
+
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -8,14 +17,6 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import org.apache.rocketmq.client.QueryResult;
-import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.SendCallback;
-import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.client.producer.SendStatus;
-import org.apache.rocketmq.common.message.Message;
-import org.apache.rocketmq.common.message.MessageClientExt;
-import org.apache.rocketmq.common.message.MessageExt;
 
 /** Every way of sending; one consumer receives and compares what arrives. */
 final class Sending {
@@ -63,7 +64,8 @@ final class Sending {
         inbox.await(keys(sent), 20);
         for (Message one : sent) {
             MessageExt got = inbox.only(one.getKeys());
-            Interop.check(Arrays.equals(one.getBody(), got.getBody()), one.getKeys() + ": other body");
+            Interop.check(
+                    Arrays.equals(one.getBody(), got.getBody()), one.getKeys() + ": other body");
             Interop.equal(one.getTags(), got.getTags(), "tag");
             Interop.equal(one.getUserProperty("number"), got.getUserProperty("number"), "property");
             Interop.equal(topic, got.getTopic(), "topic");
@@ -96,23 +98,27 @@ final class Sending {
         CountDownLatch answers = new CountDownLatch(sent.size());
         Set<String> problems = ConcurrentHashMap.newKeySet();
         for (Message one : sent) {
-            producer.send(one, new SendCallback() {
-                @Override
-                public void onSuccess(SendResult result) {
-                    if (result.getSendStatus() != SendStatus.SEND_OK) {
-                        problems.add(result.toString());
-                    }
-                    answers.countDown();
-                }
+            producer.send(
+                    one,
+                    new SendCallback() {
+                        @Override
+                        public void onSuccess(SendResult result) {
+                            if (result.getSendStatus() != SendStatus.SEND_OK) {
+                                problems.add(result.toString());
+                            }
+                            answers.countDown();
+                        }
 
-                @Override
-                public void onException(Throwable e) {
-                    problems.add(e.toString());
-                    answers.countDown();
-                }
-            });
+                        @Override
+                        public void onException(Throwable e) {
+                            problems.add(e.toString());
+                            answers.countDown();
+                        }
+                    });
         }
-        Interop.check(answers.await(10, TimeUnit.SECONDS), answers.getCount() + " sends without an answer");
+        Interop.check(
+                answers.await(10, TimeUnit.SECONDS),
+                answers.getCount() + " sends without an answer");
         Interop.check(problems.isEmpty(), problems.toString());
         arrive(sent);
     }
@@ -137,9 +143,13 @@ final class Sending {
         Interop.equal(1, inbox.queues(keys(sent)).size(), "queues of a batch");
         for (int i = 0; i < sent.size(); i++) {
             MessageExt got = inbox.only(sent.get(i).getKeys());
-            Interop.equal(result.getQueueOffset() + i, got.getQueueOffset(), "queue offset of message " + i);
+            Interop.equal(
+                    result.getQueueOffset() + i,
+                    got.getQueueOffset(),
+                    "queue offset of message " + i);
             String offsetId = ((MessageClientExt) got).getOffsetMsgId();
-            Interop.equal(result.getOffsetMsgId().split(",")[i], offsetId, "offset message id " + i);
+            Interop.equal(
+                    result.getOffsetMsgId().split(",")[i], offsetId, "offset message id " + i);
         }
     }
 
@@ -166,7 +176,9 @@ final class Sending {
             Interop.equal(10_000, got.getUserProperty("long").length(), "length of a property");
             Interop.equal("buyer", got.getBuyerId(), "buyer");
             Interop.check(got.getBornTimestamp() >= before, "born before it was sent");
-            Interop.check(Math.abs(got.getStoreTimestamp() - got.getBornTimestamp()) < 60_000, "store timestamp");
+            Interop.check(
+                    Math.abs(got.getStoreTimestamp() - got.getBornTimestamp()) < 60_000,
+                    "store timestamp");
             Interop.equal("127.0.0.1", got.getBornHostString(), "born host");
             MessageExt again = producer.viewMessage(topic, result.getOffsetMsgId());
             Interop.equal(got.getStoreHost(), again.getStoreHost(), "store host");
@@ -195,14 +207,23 @@ final class Sending {
         Message sent = new Message(Interop.topic("made-by-sending"), "T", "auto-0", body("auto-0"));
         SendResult result = producer.send(sent);
         Interop.equal(SendStatus.SEND_OK, result.getSendStatus(), "status");
-        Interop.eventually(10, "routed with 4 queues", () -> {
-            try {
-                return producer.fetchPublishMessageQueues(Interop.topic("made-by-sending")).size() == 4;
-            } catch (Exception e) {
-                return false;
-            }
-        });
-        Interop.equal("auto-0", producer.viewMessage(Interop.topic("made-by-sending"), result.getOffsetMsgId()).getKeys(), "key");
+        Interop.eventually(
+                10,
+                "routed with 4 queues",
+                () -> {
+                    try {
+                        return producer.fetchPublishMessageQueues(Interop.topic("made-by-sending"))
+                                        .size()
+                                == 4;
+                    } catch (Exception e) {
+                        return false;
+                    }
+                });
+        Interop.equal(
+                "auto-0",
+                producer.viewMessage(Interop.topic("made-by-sending"), result.getOffsetMsgId())
+                        .getKeys(),
+                "key");
     }
 
     void query() throws Exception {
@@ -223,7 +244,8 @@ final class Sending {
     private boolean found(String key, long begin, String msgId) {
         try {
             QueryResult result = producer.queryMessage(topic, key, 32, begin, Long.MAX_VALUE);
-            return result.getMessageList().size() == 1 && result.getMessageList().get(0).getMsgId().equals(msgId);
+            return result.getMessageList().size() == 1
+                    && result.getMessageList().get(0).getMsgId().equals(msgId);
         } catch (Exception e) {
             return false; // no message by this key is an exception in this client
         }
