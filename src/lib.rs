@@ -1,7 +1,87 @@
 //! Ferrocket: a NameServer and a Broker that take the place of Apache RocketMQ's, process for
 //! process.
 //!
-//! This page is the map. Modules stand in dependency order: each uses only those above it.
+//! This page is the map. Modules stand in dependency order: each uses only those above it, and
+//! `tests/tidy.rs` holds them to that.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`base`], [`sys`] | errors, limits, clock, named threads, logs, files kept safely; libc behind `io::Result` |
+//! | [`config`] | every key as a row: key, default, unit, documentation; properties files |
+//! | [`message`] | records, properties, ids, batches, filters: bytes in, structs out |
+//! | [`protocol`] | the wire: codes, frames, both header codecs, headers, bodies |
+//! | [`net`] | reactors, connections, servers, clients: frames, not meanings |
+//! | [`dispatch`] | from a request to the pool that handles it; every refusal in one place |
+//! | [`store`] | commit log, consume queues, index, flush, recovery |
+//! | [`namesrv`] | the NameServer; `namesrv/requests.rs` is its table of requests |
+//! | [`broker`] | the Broker; `broker/requests.rs` is its table of requests |
+//! | [`client`] | a blocking producer, consumers and admin client |
+//! | [`admin`], [`bench`] | mqadmin and mqbench |
+//! | [`cli`] | command lines of the daemons |
+//!
+//! `namesrv`, `broker` and `admin` never see each other; only `broker` sees `store` and `dispatch`
+//! together.
+//!
+//! # One send, from socket to disk and back
+//!
+//! 1. `net/reactor.rs`: a wake-up reads the socket, `net/input.rs` cuts all complete frames, and
+//!    `Service::requests` gets them as one batch.
+//! 2. `dispatch/mod.rs`: `Dispatcher::admit` finds the row of the code, refuses the request or
+//!    queues it in the row's pool.
+//! 3. `dispatch/pool.rs`: a worker of the send pool calls the handler, corked, so that the replies
+//!    to one batch leave together.
+//! 4. `broker/send.rs`: `message` decodes the header, checks topic and queue, builds the stored
+//!    properties.
+//! 5. `store/put.rs`: `Store::put` encodes the record outside any lock and looks up the queue.
+//! 6. `store/commit_log.rs`: under the put lock the record gets its offsets and is copied into the
+//!    mapped file, which makes it readable. With SYNC_FLUSH, `store/durable.rs` keeps the rest of
+//!    the work until the flush thread has passed the record; no thread waits.
+//! 7. `net/conn.rs`: the reply goes into the outbox and, by the worker itself, to the socket; only
+//!    when the socket is full does the reactor continue.
+//!
+//! Behind it the reput thread (`store/reput.rs`) reads the new record, appends to its consume queue
+//! and the index, and announces it to the pulls that wait.
+//!
+//! # One pull
+//!
+//! The same three steps to the worker; then
+//!
+//! 4. `broker/pull.rs`: `message` checks group, topic and subscription and asks the store.
+//! 5. `store/read.rs`: `Store::get` walks the consume queue (`store/consume_queue.rs`) and returns
+//!    slices of the mapped log, neighbours merged, nothing copied.
+//! 6. `net/conn.rs`: header and slices leave in one `writev`; the slices keep their file mapped.
+//!
+//! Nothing there yet: `broker/hold.rs` parks the request, looks at the offset once more, and the
+//! reput thread's announcement puts it back into the pull pool.
+//!
+//! # Threads
+//!
+//! | thread | owns | waits on | stopped by |
+//! |---|---|---|---|
+//! | acceptor | the listeners | epoll | waker |
+//! | reactor-i, client-i | a `Poll`, its connections and their input | epoll | waker, after a last flush |
+//! | send-i, pull-i, … | nothing | the gate of its pool | the pool closes, what is queued is handled |
+//! | watch | nothing | 10 ms while there is work | stop |
+//! | allocate | the next file of the log | a condvar | stop |
+//! | flush, flush-queues | how far is flushed | waiters or an interval | stop, after a last flush |
+//! | reput | how far is dispatched | a put's wake-up | stop, after catching up |
+//! | clean, store-watch | nothing | an interval | stop |
+//! | delay | offsets of the delay levels | the next due time | stop |
+//! | hold | parked pulls | the next deadline | stop |
+//! | register (one a NameServer) | what that NameServer knows | an interval or a change | stop, unregisters |
+//! | offsets, sweep | nothing | an interval | stop |
+//! | log | the log files | its queue | end of the process |
+//!
+//! # Locks
+//!
+//! Taken in this order, never the other way round: topics, groups, offsets, clients, hold; then, in
+//! the store, the put lock, then the waiters of `durable`. Nothing is locked across a system call
+//! that can block on the disk, except while the commit log rolls to its next file. A connection's
+//! output lock is the innermost of all.
+//!
+//! # Unsafe code
+//!
+//! Denied, except in [`sys`] (system calls) and `store/mapped.rs` (mapped files).
 #![deny(unsafe_code)]
 
 pub mod base;
@@ -17,8 +97,6 @@ pub mod net;
 pub mod dispatch;
 
 pub mod store;
-
-pub mod replication;
 
 pub mod namesrv;
 
