@@ -6,7 +6,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`base`], [`sys`] | errors, limits, clock, named threads, logs, files kept safely; libc behind `io::Result` |
+//! | [`base`] | errors, limits, clock, named threads, logs, JSON, files kept safely |
+//! | [`sys`] | libc behind `io::Result` |
 //! | [`config`] | every key as a row: key, default, unit, documentation; properties files |
 //! | [`message`] | records, properties, ids, batches, filters: bytes in, structs out |
 //! | [`protocol`] | the wire: codes, frames, both header codecs, headers, bodies |
@@ -59,8 +60,8 @@
 //! | thread | owns | waits on | stopped by |
 //! |---|---|---|---|
 //! | acceptor | the listeners | epoll | waker |
-//! | reactor-i, client-i | a `Poll`, its connections and their input | epoll | waker, after a last flush |
-//! | send-i, pull-i, … | nothing | the gate of its pool | the pool closes, what is queued is handled |
+//! | reactor-i, client-i | a `Poll`, connections, their input | epoll | waker, after a flush |
+//! | send-i, pull-i, … | nothing | the gate of its pool | close, after what is queued |
 //! | watch | nothing | 10 ms while there is work | stop |
 //! | allocate | the next file of the log | a condvar | stop |
 //! | flush, flush-queues | how far is flushed | waiters or an interval | stop, after a last flush |
@@ -68,7 +69,7 @@
 //! | clean, store-watch | nothing | an interval | stop |
 //! | delay | offsets of the delay levels | the next due time | stop |
 //! | hold | parked pulls | the next deadline | stop |
-//! | register (one a NameServer) | what that NameServer knows | an interval or a change | stop, unregisters |
+//! | register | what one NameServer knows | an interval or a change | stop, unregisters |
 //! | offsets, sweep | nothing | an interval | stop |
 //! | log | the log files | its queue | end of the process |
 //!
