@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use super::*;
-use crate::message::MessageRef;
 use crate::message::record::{self, Checked, RecordView};
+use crate::message::{MessageRef, batch};
 
 const FILE: i32 = 64 * 1024;
 
@@ -259,6 +259,33 @@ fn sync_flush_answers_when_on_disk() {
         .collect();
     answered.sort_unstable();
     assert_eq!(answered, ends);
+    store.stop();
+}
+
+#[test]
+fn a_batch_is_stored_as_its_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = started(dir.path());
+    put(&store, b"before");
+    let mut body = Vec::new();
+    for one in ["one", "two", "three"] {
+        batch::push(&mut body, 0, one.as_bytes(), "c\u{1}d").unwrap();
+    }
+    let put = store.put_batch(&message("T", 0, &body));
+    assert_eq!((put.status, put.queue_offset), (PutStatus::PutOk, 1));
+    assert_eq!(bodies(&store)[1..], [&b"one"[..], b"two", b"three"]);
+    let mut next = put.physical_offset;
+    for offset in &put.batch_offsets {
+        assert_eq!(*offset, next);
+        let bytes = store.record_at(next).unwrap();
+        let record = RecordView::new(bytes.as_bytes()).unwrap();
+        assert_eq!(record.properties(), "c\u{1}d\u{2}a\u{1}b");
+        next += i64::from(record.total_size());
+    }
+    assert_eq!((put.batch_offsets.len(), next), (3, store.max_physical_offset()));
+    let broken = store.put_batch(&message("T", 0, &body[1..]));
+    assert_eq!(broken.status, PutStatus::MessageIllegal);
+    assert!(broken.batch_offsets.is_empty());
     store.stop();
 }
 
