@@ -5,6 +5,8 @@
 //! as map keys (texts that hold the key's JSON), bytes that are not UTF-8. A null member is absent.
 //! Writing leaves out nulls, and has fastjson's forms for integer and object keys.
 
+use std::borrow::Cow;
+
 mod read;
 mod scan;
 mod write;
@@ -12,6 +14,15 @@ mod write;
 pub use read::{from_slice, from_str};
 pub use scan::{JSON_DEPTH_MAX, Scanner, same_name};
 pub use write::{to_pretty, to_string, to_vec, to_vec_strict};
+
+/// Bytes as text, U+FFFD in place of what is no UTF-8.
+pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    // `from_utf8` takes ASCII a word at a time, the lossy one never.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
 
 /// The decimal form of a number, in `buffer`.
 pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
@@ -37,7 +48,7 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut plain = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        if !needs_look(byte) {
+        if !NEEDS_LOOK[usize::from(byte)] {
             continue;
         }
         let width = match byte {
@@ -78,10 +89,16 @@ fn push_escaped_ascii(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a byte is escaped, or begins what may be.
-fn needs_look(byte: u8) -> bool {
-    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7F | 0xE2)
-}
+/// The bytes that are escaped, or begin what may be.
+const NEEDS_LOOK: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7F | 0xE2);
+        byte += 1;
+    }
+    table
+};
 
 /// `\uXXXX`
 fn push_unicode(out: &mut Vec<u8>, unit: u16) {

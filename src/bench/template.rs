@@ -191,7 +191,7 @@ fn send_request(settings: &Settings, queue: usize) -> Command {
     let now = crate::base::clock::now_ms();
     let properties = format!(
         "UNIQ_KEY\u{1}7F000001{:08X}{UNIQUE_MARK}\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA",
-        now as u32 & !0xF // ends in 0, so that the mark begins where it is put
+        (now as u32) & !0xF // ends in 0, so that the mark begins where it is put
     );
     let fields = command.fields_mut();
     fields.push("a", "mqbench");

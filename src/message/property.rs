@@ -13,37 +13,69 @@ pub const SEPARATOR: char = '\u{2}';
 /// `SEPARATOR` as a byte.
 pub const SEPARATOR_BYTE: u8 = 2;
 
+/// Set by some producers; without a meaning here.
 pub const BUYER_ID: &str = "BUYER_ID";
+/// Seconds in which a half message is not checked.
 pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+/// Name of the cluster, added by the broker.
 pub const CLUSTER: &str = "CLUSTER";
+/// When a consumer began with the message, ms; never stored.
 pub const CONSUME_START_TIME: &str = "CONSUME_START_TIME";
+/// Matches a reply message to its request.
 pub const CORRELATION_ID: &str = "CORRELATION_ID";
+/// Delay level.
 pub const DELAY: &str = "DELAY";
+/// Further queues that get the message, separated by commas.
 pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+/// Its offsets in these queues.
 pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+/// Namespace instance.
 pub const INSTANCE_ID: &str = "INSTANCE_ID";
+/// Keys for queries, separated by blanks.
 pub const KEYS: &str = "KEYS";
+/// End of the queue at the pull; added by the consumer.
 pub const MAX_OFFSET: &str = "MAX_OFFSET";
+/// How often it may be consumed in vain.
 pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+/// Begin of the queue at the pull; added by the consumer.
 pub const MIN_OFFSET: &str = "MIN_OFFSET";
+/// The broker's region.
 pub const MSG_REGION: &str = "MSG_REGION";
+/// `reply` for a reply message.
 pub const MSG_TYPE: &str = "MSG_TYPE";
+/// Offset message id of the message that is retried.
 pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+/// Producer group of a half message.
 pub const PGROUP: &str = "PGROUP";
+/// When a reply was handed to the client, ms.
 pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+/// Queue that a delayed or half message is for.
 pub const REAL_QID: &str = "REAL_QID";
+/// Topic that a delayed or half message is for.
 pub const REAL_TOPIC: &str = "REAL_TOPIC";
+/// How often it was consumed in vain.
 pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+/// Client id that waits for the reply.
 pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+/// Topic of the message that is retried.
 pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+/// Tag for filters.
 pub const TAGS: &str = "TAGS";
+/// Whether traces are wanted.
 pub const TRACE_ON: &str = "TRACE_ON";
+/// How often the producer was asked.
 pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+/// Set when a message was moved; without a meaning here.
 pub const TRANSFER_FLAG: &str = "TRANSFER_FLAG";
+/// `true` for a half message.
 pub const TRAN_MSG: &str = "TRAN_MSG";
+/// Queue offset of the first copy of a half message.
 pub const TRAN_PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+/// How long a request waits for its reply, ms.
 pub const TTL: &str = "TTL";
+/// The client's id of the message.
 pub const UNIQ_KEY: &str = "UNIQ_KEY";
+/// Whether the producer waits for flush and replication.
 pub const WAIT: &str = "WAIT";
 
 /// The pairs in order, those that are skipped left out.

@@ -208,7 +208,11 @@ impl Command {
 
     /// The ext fields, made empty first when there were none.
     pub fn fields_mut(&mut self) -> &mut Fields {
-        self.fields.get_or_insert_with(Fields::new)
+        // Room for the fields of most replies: one allocation each for texts and ends.
+        self.fields.get_or_insert_with(|| Fields {
+            text: String::with_capacity(192),
+            ends: Vec::with_capacity(8),
+        })
     }
 
     /// Body length in bytes, slices included.

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, json};
 use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, language_of_number};
 
 /// Reads the header of a frame.
@@ -68,7 +68,7 @@ fn text<'a>(rest: &mut &'a [u8]) -> Option<Cow<'a, str>> {
 fn split<'a>(rest: &mut &'a [u8], len: usize) -> Option<Cow<'a, str>> {
     let (taken, left) = rest.split_at_checked(len)?;
     *rest = left;
-    Some(String::from_utf8_lossy(taken))
+    Some(json::lossy(taken))
 }
 
 /// Whether the numbers of a command fit this form.

@@ -8,7 +8,7 @@ use crate::protocol::command::{language_of_name, language_of_number};
 
 /// Reads the header of a frame; `Err` where Java closes the connection.
 pub fn decode(header: &[u8]) -> Result<Command> {
-    let text = String::from_utf8_lossy(header);
+    let text = json::lossy(header);
     read(&mut Scanner::new(&text)).map_err(|error| Error::Protocol(format!("header: {error}")))
 }
 
@@ -37,6 +37,10 @@ fn member(command: &mut Command, name: &str, scanner: &mut Scanner<'_>) -> Resul
             command.remark = push_value(scanner, &mut remark)?.then_some(remark);
         }
         "extFields" => command.fields = ext_fields(scanner)?,
+        // The frame says which codec it is.
+        "serializeTypeCurrentRPC" => {
+            scanner.raw()?;
+        }
         other => match MEMBERS.iter().find(|known| json::same_name(other, known)) {
             Some(known) => member(command, known, scanner)?,
             None => {

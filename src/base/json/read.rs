@@ -10,6 +10,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use super::lossy;
 use super::scan::{JSON_DEPTH_MAX, Scanner, same_name};
 use crate::base::{Error, Result};
 
@@ -17,7 +18,7 @@ use crate::base::{Error, Result};
 ///
 /// Members of structs are found by name but for case and underscores, the first of several counts.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    from_str(&String::from_utf8_lossy(bytes))
+    from_str(&lossy(bytes))
 }
 
 /// The same of text.

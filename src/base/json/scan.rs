@@ -40,12 +40,22 @@ impl<'a> Scanner<'a> {
         self.text.len() - self.at
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// The next byte behind blanks and comments.
+    #[inline]
     pub fn peek(&mut self) -> Result<Option<u8>> {
+        match self.byte() {
+            Some(byte) if byte > b' ' && byte != b'/' => Ok(Some(byte)),
+            _ => self.peek_behind(),
+        }
+    }
+
+    #[cold]
+    fn peek_behind(&mut self) -> Result<Option<u8>> {
         loop {
             match self.byte() {
                 Some(b' ' | b'\n' | b'\r' | b'\t' | 8 | 12) => self.at += 1,
@@ -69,6 +79,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes `byte`, which must be the next one behind blanks.
+    #[inline]
     pub fn expect(&mut self, byte: u8) -> Result<()> {
         if self.peek()? == Some(byte) {
             self.at += 1;
@@ -79,6 +90,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Inside an object or list: skips commas; whether `close` came, which is taken.
+    #[inline]
     pub fn closes(&mut self, close: u8) -> Result<bool> {
         loop {
             match self.peek()? {
@@ -128,6 +140,7 @@ impl<'a> Scanner<'a> {
         Ok(Cow::Owned(out))
     }
 
+    #[inline]
     fn quote(&mut self) -> Result<u8> {
         match self.peek()? {
             Some(quote @ (b'"' | b'\'')) => {
@@ -139,15 +152,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// The characters up to the next quote or backslash, which is taken and returned too.
+    #[inline]
     fn plain(&mut self, quote: u8) -> Result<(&'a str, u8)> {
-        let start = self.at;
-        for (index, &byte) in self.text.as_bytes()[start..].iter().enumerate() {
-            if byte == quote || byte == b'\\' {
-                self.at = start + index + 1;
-                return Ok((&self.text[start..start + index], byte));
+        let rest = &self.text[self.at..];
+        match find_either(rest.as_bytes(), quote, b'\\') {
+            Some(len) => {
+                self.at += len + 1;
+                Ok((&rest[..len], rest.as_bytes()[len]))
             }
+            None => Err(self.error("text without end")),
         }
-        Err(self.error("text without end"))
     }
 
     /// What follows a backslash.
@@ -171,9 +185,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn hex(&mut self, digits: usize) -> Result<u16> {
-        let text = self.text.get(self.at..self.at + digits);
-        let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let value = text.and_then(|text| u16::from_str_radix(text, 16).ok());
+        let text = self.text.as_bytes().get(self.at..self.at + digits);
+        let value = text.and_then(|text| {
+            let digit = |&byte: &u8| (byte as char).to_digit(16);
+            text.iter().try_fold(0, |value, byte| Some((value << 4) | digit(byte)? as u16))
+        });
         let value = value.ok_or_else(|| self.error("bad escape"))?;
         self.at += digits;
         Ok(value)
@@ -201,7 +217,9 @@ impl<'a> Scanner<'a> {
     pub fn word(&mut self) -> Result<&'a str> {
         self.peek()?;
         let rest = &self.text[self.at..];
-        let is_end = |byte: u8| byte <= b' ' || b",:{}[]\"'/".contains(&byte);
+        let is_end = |byte: u8| {
+            matches!(byte, 0..=b' ' | b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"' | b'\'' | b'/')
+        };
         let len = rest.bytes().position(is_end).unwrap_or(rest.len());
         if len == 0 {
             return Err(self.error("expected a value"));
@@ -265,6 +283,26 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Position of the first of two bytes, looking at eight bytes at a time.
+#[inline]
+fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // The lowest bit set marks the first byte of the word that is zero.
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ ones) | zeros(word ^ others);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let start = bytes.len() - tail.len();
+    tail.iter().position(|&byte| byte == one || byte == other).map(|at| start + at)
+}
+
 /// The brackets that are open, one bit each.
 #[derive(Default)]
 struct Nesting {
@@ -316,6 +354,20 @@ mod tests {
         for bad in ["", "\"", "\"\\", "'a\"", r#""\u12"#, r#""\u+123""#, r#""\q""#, r#""\u12中""#]
         {
             assert!(text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_bytes_is_found() {
+        for len in 0..40 {
+            let mut bytes = vec![0xDC_u8; len];
+            assert_eq!(find_either(&bytes, b'"', b'\\'), None);
+            for at in 0..len {
+                bytes[at..].fill(b'\\' + 1);
+                bytes[at] = if at % 2 == 0 { b'"' } else { b'\\' };
+                assert_eq!(find_either(&bytes, b'"', b'\\'), Some(at));
+                bytes[at] = 0x21;
+            }
         }
     }
 
