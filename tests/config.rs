@@ -314,6 +314,34 @@ fn every_flag_has_its_place_in_the_manual() {
     }
 }
 
+/// A key has an effect when the program outside of src/config reads its field.
+#[test]
+fn effects_are_those_of_the_program() {
+    let mut words = std::collections::HashSet::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("src/config") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let is_part = |c: char| c.is_alphanumeric() || c == '_';
+                words.extend(text.split(|c| !is_part(c)).map(str::to_string));
+            }
+        }
+    }
+    let mut wrong = Vec::new();
+    for (row, ..) in keys(&BrokerConfig::new()).into_iter().chain(keys(&NamesrvConfig::new())) {
+        let has_effect = !matches!(row.effect, Effect::NotYet | Effect::Never);
+        // The black list is read by src/config itself.
+        if row.key != "configBlackList" && words.contains(row.field) != has_effect {
+            wrong.push(format!("{}: the row says {:?}", row.key, row.effect));
+        }
+    }
+    assert_eq!(wrong, [] as [&str; 0]);
+}
+
 #[test]
 fn what_has_no_effect_says_so() {
     let text = fs::read_to_string(root().join("etc/broker.conf")).unwrap();

@@ -67,6 +67,60 @@ impl Drop for Daemon {
     }
 }
 
+/// A port that nobody has at this moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+#[test]
+fn a_standalone_broker_starts_reopens_its_logs_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("broker.conf");
+    fs::write(
+        &config,
+        "listenPort=0\nbrokerName=alone\nbrokerIP1=127.0.0.1\n\
+                        mappedFileSizeCommitLog=1048576\n",
+    )
+    .unwrap();
+    let data = dir.path().join("data");
+    let namesrv = format!("127.0.0.1:{}", free_port());
+    let arguments = [
+        "--standalone",
+        "-c",
+        config.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "-n",
+        &namesrv,
+    ];
+    let mut broker = Daemon::start(env!("CARGO_BIN_EXE_mqbroker"), &arguments, dir.path());
+    broker.until("The broker advertises 127.0.0.1:");
+    assert!(broker.until("All data is in ").ends_with("/data/store"));
+    let banner = broker.until("boot success. serializeType=JSON and name server is");
+    assert!(banner.starts_with("The broker[alone, 127.0.0.1:"), "{banner}");
+    assert!(banner.ends_with(&namesrv), "{banner}");
+    assert!(data.join("store/abort").exists());
+
+    let log = data.join("logs/broker.log");
+    fs::rename(&log, data.join("logs/moved")).unwrap();
+    broker.signal("-HUP");
+    while !log.exists() {
+        std::thread::yield_now();
+    }
+    broker.signal("-TERM");
+    assert_eq!(broker.status(), Some(143));
+    assert!(broker.errors().contains("warning: brokerIP1 127.0.0.1: loopback"));
+    assert!(!data.join("store/abort").exists());
+    let before = text(data.join("logs/moved"));
+    assert!(before.contains(" INFO main - The broker[alone, 127.0.0.1:"), "{before}");
+    assert!(before.contains(" INFO main - brokerName=alone\n"), "{before}");
+    assert!(text(&log).contains(" INFO main - stopping\n"));
+}
+
 #[test]
 fn a_name_server_starts_and_stops_and_names_a_port_in_use() {
     let dir = tempfile::tempdir().unwrap();

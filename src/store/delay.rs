@@ -221,7 +221,7 @@ impl Delivery {
         let message = record.and_then(|record| record::decode(record.as_bytes()).ok());
         let Some((message, target)) = message.as_ref().and_then(|m| Some((m, target(m)?))) else {
             let at = unit.physical_offset;
-            log::error!(target: "store", "delayed message at {at} cannot be delivered, passed over");
+            log::error!(target: "store", "delayed message at {at} cannot be delivered, passed");
             return Ok(None);
         };
         let put =
