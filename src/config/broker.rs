@@ -145,7 +145,7 @@ section! {
         consumer_fallbehind_threshold: i64 = 17_179_869_184,
             "consumerFallbehindThreshold" unit("bytes") later;
         /// Answer requests that waited too long for a thread as busy.
-        broker_fast_failure_enable: bool = true, "brokerFastFailureEnable" live;
+        broker_fast_failure_enable: bool = true, "brokerFastFailureEnable";
         /// Longest wait of a send for a thread.
         wait_time_mills_in_send_queue: i64 = 200, "waitTimeMillsInSendQueue" unit("ms") at_least(1);
         /// Longest wait of a pull for a thread.
