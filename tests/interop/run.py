@@ -244,6 +244,7 @@ def heard(program, line, running, report):
 
 
 def admin(name, make, cases, servers, report):
+    servers.wait_measured()
     with open(os.path.join(servers.folder, f"{name}.err"), "ab") as log:
         tool = make(servers, log)
         for case, error in mqadmin.run(tool, servers, name.replace(".", "_"), cases):

@@ -19,6 +19,7 @@ OPENS = [
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
 ]
 UPDATE_AND_CREATE_TOPIC = 17
+GET_BROKER_RUNTIME_INFO = 28
 GET_ROUTEINFO_BY_TOPIC = 105
 GET_BROKER_CLUSTER_INFO = 106
 
@@ -221,6 +222,11 @@ class Servers:
                 self.stop(what)
             except RuntimeError as error:
                 print(f"interop: {error}")
+
+    def wait_measured(self):
+        """Waits until the broker has statistics: Java's refuses them until it has sampled once."""
+        answered = lambda: call(self.port, GET_BROKER_RUNTIME_INFO)[0] == 0
+        wait_for("statistics of the broker", 20, answered)
 
     def create_topic(self, topic, queues=4):
         code, remark, _ = call(
