@@ -1,5 +1,9 @@
 //! The only test target: a module per subject.
 
+/// Clients and groups, offsets, locks, topics, queries, what tools ask a broker.
+mod client_mgmt;
+/// A cluster in this process, and requests as clients make them.
+mod common;
 /// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.
 mod config;
 /// The daemons as an operator sees them: what they print, signals, exit statuses, logs.
@@ -8,5 +12,9 @@ mod daemon;
 mod namesrv;
 /// A connection that speaks raw frames.
 mod peer;
+/// Pulling: the decision table, filters, long polling.
+mod pull;
+/// Sending: all forms and refusals, batches, delays, dead letters, sync flush.
+mod send;
 /// The house rules of the source: sizes, unsafe places, import directions.
 mod tidy;

@@ -93,7 +93,7 @@ impl<P> Hold<P> {
     /// A message is in a queue: takes out the pulls that wait for it. `next_offset` is one beyond
     /// the message, `tags_code` its consume-queue tags code.
     pub fn arrived(&self, topic: &str, queue_id: i32, next_offset: i64, tags_code: i64) -> Vec<P> {
-        if self.count.load(Ordering::SeqCst) == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let mut table = self.lock();
@@ -112,6 +112,16 @@ impl<P> Hold<P> {
         let woken = woken.into_iter().filter_map(|id| table.remove(id)).collect::<Vec<_>>();
         self.count.store(table.waiting.len(), Ordering::SeqCst);
         woken.into_iter().map(|waiting| waiting.pull).collect()
+    }
+
+    /// Number of pulls that wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Drops the pulls of a connection.

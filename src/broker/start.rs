@@ -189,6 +189,11 @@ impl Broker {
         self.running.server.get().map(|server| server.local_addr(Port::Fast))
     }
 
+    /// Number of pulls that wait for messages.
+    pub fn held_pulls(&self) -> usize {
+        self.hold.len()
+    }
+
     /// Queue and age of a pool; `None` before the ports are open.
     pub(super) fn pool(&self, name: &str) -> Option<PoolStats> {
         self.running.dispatcher.get().and_then(|dispatcher| dispatcher.pool_stats(name))
