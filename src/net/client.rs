@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel;
 
 use super::pending::{self, Done, Permits, Waiter};
-use super::reactor::{Reactors, Times};
+use super::reactor::{Limits, Reactors};
 use super::{Conn, Port, Service, on_reactor};
 use crate::base::error::IoContext;
 use crate::base::{Error, Result};
@@ -47,9 +47,9 @@ impl Client {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let configured = usize::try_from(config.client_worker_threads).unwrap_or(0);
         let count = configured.min(cores / 2).max(1);
-        let times = Times::new(config.client_channel_max_idle_time_seconds);
+        let limits = Limits::new(config.client_channel_max_idle_time_seconds);
         Ok(Client {
-            reactors: Reactors::start("client", count, times, service)?,
+            reactors: Reactors::start("client", count, limits, service)?,
             config: config.clone(),
             permits: Permits::new(config.client_async_semaphore_value),
             peers: Mutex::default(),

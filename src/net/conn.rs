@@ -216,7 +216,7 @@ impl Conn {
             self.choked.store(false, Ordering::Release);
         }
         let waiting = self.account(out, held);
-        if held > OUTBOX_HARD_BYTES || left - held > OUTBOX_MAPPED_BYTES {
+        if held > OUTBOX_HARD_BYTES || left.saturating_sub(held) > OUTBOX_MAPPED_BYTES {
             self.close_output(out, "too much waits for a slow reader");
         } else if waiting > OUTBOXES_BYTES / self.remote.share() {
             self.close_output(out, "too much waits for all slow readers");

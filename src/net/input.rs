@@ -130,3 +130,123 @@ fn read_some(source: &mut impl Read, into: &mut [u8]) -> Result<Option<usize>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+
+    use super::*;
+
+    /// A socket that brings these pieces, one a read, then nothing more for now.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let Some(first) = self.0.front_mut() else { return Err(ErrorKind::WouldBlock.into()) };
+            let count = first.len().min(into.len());
+            into[..count].copy_from_slice(&first[..count]);
+            first.drain(..count);
+            if first.is_empty() {
+                self.0.pop_front();
+            }
+            Ok(count)
+        }
+    }
+
+    fn frames(lens: &[usize]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (index, len) in lens.iter().enumerate() {
+            let mut command = Command::request(index as i32);
+            command.body = vec![index as u8; *len];
+            frame::encode_head(&command, &mut bytes);
+        }
+        bytes
+    }
+
+    /// Reads all pieces, as often as a reactor would; returns code and body length of what came.
+    fn read_all(input: &mut Input, pieces: Vec<Vec<u8>>, room: usize) -> Vec<(i32, usize)> {
+        let (mut source, mut shared) = (Pieces(pieces.into()), vec![0; room]);
+        let mut got = Vec::new();
+        while !source.0.is_empty() {
+            let each = |command: Command| {
+                assert!(command.body.iter().all(|byte| i32::from(*byte) == command.code));
+                got.push((command.code, command.body.len()));
+            };
+            input.read(&mut source, &mut shared, Instant::now(), each).unwrap();
+        }
+        got
+    }
+
+    #[test]
+    fn frames_split_at_every_byte_are_whole() {
+        let bytes = frames(&[0, 5, 300]);
+        for cut in 1..bytes.len() {
+            let (mut input, (first, second)) = (Input::default(), bytes.split_at(cut));
+            let got = read_all(&mut input, vec![first.to_vec(), second.to_vec()], 4096);
+            assert_eq!(got, [(0, 0), (1, 5), (2, 300)]);
+            assert!(input.held() == 0 && input.since().is_none());
+        }
+        let single = bytes.iter().map(|byte| vec![*byte]).collect();
+        assert_eq!(read_all(&mut Input::default(), single, 4096), [(0, 0), (1, 5), (2, 300)]);
+    }
+
+    #[test]
+    fn frames_longer_than_the_shared_buffer_are_whole() {
+        let lens = [200_000, 3, 1500, 500, 0, 90_000, 7];
+        let bytes = frames(&lens);
+        let expected: Vec<_> = lens.iter().enumerate().map(|(i, len)| (i as i32, *len)).collect();
+        for (room, step) in [(1024, 50), (1024, 700), (1024, 1 << 20), (4096, 4095), (1 << 20, 999)]
+        {
+            let pieces = bytes.chunks(step).map(<[u8]>::to_vec).collect();
+            let mut input = Input::default();
+            assert_eq!(read_all(&mut input, pieces, room), expected, "{room} {step}");
+            assert_eq!(input.held(), 0);
+        }
+    }
+
+    #[test]
+    fn half_a_frame_holds_what_has_come() {
+        let bytes = frames(&[10_000_000]);
+        let mut input = Input::default();
+        assert_eq!(read_all(&mut input, vec![bytes[..100].to_vec()], 4096), []);
+        assert!(input.held() == 100 && input.since().is_some());
+        let since = input.since();
+        assert_eq!(read_all(&mut input, vec![bytes[100..200_000].to_vec()], 4096), []);
+        assert!(input.held() < 400_000, "{}", input.held());
+        assert_eq!(input.since(), since);
+        let rest = vec![bytes[200_000..].to_vec()];
+        assert_eq!(read_all(&mut input, rest, 4096), [(0, 10_000_000)]);
+        assert_eq!(input.held(), 0);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error_after_the_frames_before_it() {
+        let heads: [[u8; 8]; 5] = [
+            [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 0, 0, 0],
+            [1, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 0, 20, 0, 0, 0, 17],
+            [0, 0, 0, 20, 9, 0, 0, 2],
+        ];
+        for head in heads {
+            let mut bytes = frames(&[3]);
+            bytes.extend(head);
+            let (mut source, mut shared) = (Pieces([bytes].into()), vec![0; 4096]);
+            let mut count = 0;
+            let read =
+                Input::default().read(&mut source, &mut shared, Instant::now(), |_| count += 1);
+            assert!(matches!(read, Err(Error::Protocol(_))), "{head:?}");
+            assert_eq!(count, 1);
+        }
+    }
+
+    #[test]
+    fn the_end_is_seen() {
+        let (mut source, mut shared) = (Pieces([vec![]].into()), vec![0; 64]);
+        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| ());
+        assert_eq!(turn.unwrap(), Turn::End);
+        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| ());
+        assert_eq!(turn.unwrap(), Turn::Drained);
+    }
+}

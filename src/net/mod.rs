@@ -12,6 +12,8 @@ mod outbox;
 mod pending;
 mod reactor;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -19,7 +19,7 @@ pub struct Outbox {
     gone: usize,
     /// Bytes still to leave.
     left: usize,
-    /// Bytes of memory held for them; mapped slices hold none.
+    /// Bytes of memory held for them; of a mapped slice only the entry here.
     held: usize,
 }
 
@@ -33,6 +33,13 @@ impl Part {
         match self {
             Part::Bytes(bytes) => bytes,
             Part::Slice(slice) => slice.as_bytes(),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match self {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::Slice(_) => size_of::<Part>(),
         }
     }
 }
@@ -67,6 +74,7 @@ impl Outbox {
         }
         for slice in command.slices.into_iter().filter(|slice| !slice.is_empty()) {
             self.left += slice.len();
+            self.held += size_of::<Part>();
             self.parts.push_back(Part::Slice(slice));
         }
     }
@@ -110,9 +118,7 @@ impl Outbox {
             if self.gone < len {
                 break;
             }
-            if let Part::Bytes(bytes) = first {
-                self.held -= bytes.len();
-            }
+            self.held -= first.held();
             self.gone -= len;
             self.parts.pop_front();
         }
@@ -197,6 +203,9 @@ mod tests {
     fn mapped_bytes_are_not_held() {
         let mut outbox = Outbox::default();
         outbox.push(with_slices());
-        assert_eq!(outbox.left() - outbox.held(), 107);
+        let mut head = Vec::new();
+        frame::encode_head(&with_slices(), &mut head);
+        assert_eq!(outbox.left(), head.len() + 107);
+        assert_eq!(outbox.held(), head.len() + 2 * size_of::<Part>());
     }
 }

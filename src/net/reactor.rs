@@ -20,7 +20,9 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::input::{Input, Turn};
 use super::{Conn, Port, Request, Service, cork};
 use crate::base::error::IoContext;
-use crate::base::limits::{FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH};
+use crate::base::limits::{
+    CONNECTIONS_MAX, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH,
+};
 use crate::base::{Error, Result, thread};
 use crate::protocol::Command;
 
@@ -35,22 +37,32 @@ const STOP_PERIOD: Duration = Duration::from_millis(10);
 /// The token of the waker; connections use their ids, which begin at 1.
 const WAKER: Token = Token(0);
 
-/// The times after which a connection is closed.
+/// What one server or client allows its peers.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// Nothing read and nothing written.
+pub struct Limits {
+    /// A connection is closed when nothing came and nothing went for so long.
     pub idle: Duration,
-    /// A frame begun and not complete.
+    /// It is closed when a frame is not complete so long after it has begun.
     pub frame: Duration,
-    /// Bytes waiting and none taken by the peer.
+    /// It is closed when bytes wait and the peer takes none for so long.
     pub stall: Duration,
+    /// Memory for incomplete frames over all connections.
+    pub half_frames: usize,
+    /// Connections of one listener.
+    pub connections: usize,
 }
 
-impl Times {
-    /// The limits, and the configured idle time in seconds.
-    pub fn new(idle_seconds: i32) -> Times {
+impl Limits {
+    /// The program's limits, and the configured idle time in seconds.
+    pub fn new(idle_seconds: i32) -> Limits {
         let seconds = u64::try_from(idle_seconds).unwrap_or(0).max(1);
-        Times { idle: Duration::from_secs(seconds), frame: FRAME_TIME, stall: OUTBOX_STALL }
+        Limits {
+            idle: Duration::from_secs(seconds),
+            frame: FRAME_TIME,
+            stall: OUTBOX_STALL,
+            half_frames: HALF_FRAMES_BYTES,
+            connections: CONNECTIONS_MAX,
+        }
     }
 }
 
@@ -166,7 +178,7 @@ impl Reactors {
     pub fn start(
         name: &str,
         count: usize,
-        times: Times,
+        limits: Limits,
         service: Arc<dyn Service>,
     ) -> Result<Reactors> {
         let threads = Mutex::default();
@@ -174,7 +186,7 @@ impl Reactors {
         for index in 0..count {
             let (remote, poll) = Remote::new(count).what(|| "create a reactor".to_string())?;
             let remote = Arc::new(remote);
-            let reactor = Reactor::new(poll, remote.clone(), times, reactors.service.clone());
+            let reactor = Reactor::new(poll, remote.clone(), limits, reactors.service.clone());
             let thread = thread::spawn(&format!("{name}-{index}"), move || reactor.run())?;
             reactors.remotes.push(remote);
             reactors.threads().push(thread);
@@ -231,7 +243,7 @@ impl Drop for Reactors {
 }
 
 /// A connection as its reactor sees it.
-struct Link {
+pub(super) struct Link {
     conn: Arc<Conn>,
     socket: Arc<TcpStream>,
     input: Input,
@@ -270,7 +282,7 @@ impl Link {
     }
 
     /// Why it has to be closed now, if it has.
-    fn overdue(&mut self, now: Instant, times: &Times) -> Option<&'static str> {
+    fn overdue(&mut self, now: Instant, limits: &Limits) -> Option<&'static str> {
         let (wrote, blocked) = self.conn.take_progress();
         if wrote {
             self.active = now;
@@ -279,13 +291,13 @@ impl Link {
             self.taking = now;
         }
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        if self.input.since().is_some_and(|since| over(since, times.frame)) {
+        if self.input.since().is_some_and(|since| over(since, limits.frame)) {
             return Some("a frame was not complete in time");
         }
-        if over(self.taking, times.stall) {
+        if over(self.taking, limits.stall) {
             return Some("the peer does not read");
         }
-        (over(self.active, times.idle) || self.conn.is_closed()).then_some("idle")
+        (over(self.active, limits.idle) || self.conn.is_closed()).then_some("idle")
     }
 }
 
@@ -311,7 +323,7 @@ struct Reactor {
     poll: Poll,
     remote: Arc<Remote>,
     service: Arc<dyn Service>,
-    times: Times,
+    limits: Limits,
     links: HashMap<Token, Link>,
     buffer: Vec<u8>,
     /// Bytes held for incomplete frames.
@@ -325,13 +337,13 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn new(poll: Poll, remote: Arc<Remote>, times: Times, service: Arc<dyn Service>) -> Reactor {
+    fn new(poll: Poll, remote: Arc<Remote>, limits: Limits, service: Arc<dyn Service>) -> Reactor {
         let now = Instant::now();
         Reactor {
             poll,
             remote,
             service,
-            times,
+            limits,
             links: HashMap::new(),
             buffer: vec![0; READ_BYTES],
             held: 0,
@@ -443,7 +455,7 @@ impl Reactor {
 
     /// Keeps the memory of incomplete frames bounded, at the cost of the slowest sender.
     fn check_held(&mut self) {
-        while self.held > HALF_FRAMES_BYTES / self.remote.share {
+        while self.held > self.limits.half_frames / self.remote.share {
             let halves = self.links.iter().filter(|(_, link)| link.input.since().is_some());
             let oldest = halves.min_by_key(|(_, link)| link.input.since());
             let Some(token) = oldest.map(|(token, _)| *token) else { return };
@@ -473,12 +485,12 @@ impl Reactor {
         if self.now < self.next_sweep {
             return;
         }
-        let shortest = self.times.idle.min(self.times.frame).min(self.times.stall);
+        let shortest = self.limits.idle.min(self.limits.frame).min(self.limits.stall);
         let period = (shortest / 16).clamp(Duration::from_millis(50), Duration::from_secs(5));
         self.next_sweep = self.now + period;
         let mut doomed = Vec::new();
         for (token, link) in &mut self.links {
-            if let Some(reason) = link.overdue(self.now, &self.times) {
+            if let Some(reason) = link.overdue(self.now, &self.limits) {
                 doomed.push((*token, reason));
             }
         }

@@ -11,10 +11,10 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::pending::{Done, Permits, Waiter};
-use super::reactor::{Reactors, Seat, Times};
+use super::reactor::{Limits, Reactors, Seat};
 use super::{Conn, Port, Service, on_reactor};
 use crate::base::error::IoContext;
-use crate::base::limits::{ACCEPT_PAUSE, COMPLAINT_PERIOD, CONNECTIONS_MAX};
+use crate::base::limits::{ACCEPT_PAUSE, COMPLAINT_PERIOD};
 use crate::base::{Result, thread};
 use crate::config::ServerConfig;
 use crate::protocol::Command;
@@ -42,8 +42,8 @@ impl Server {
         listen: &[(SocketAddr, Port)],
         service: Arc<dyn Service>,
     ) -> Result<Server> {
-        let times = Times::new(config.server_channel_max_idle_time_seconds);
-        Server::start_limited(config, listen, service, times, CONNECTIONS_MAX)
+        let limits = Limits::new(config.server_channel_max_idle_time_seconds);
+        Server::start_limited(config, listen, service, limits)
     }
 
     /// `start` with other limits than the program's.
@@ -51,8 +51,7 @@ impl Server {
         config: &ServerConfig,
         listen: &[(SocketAddr, Port)],
         service: Arc<dyn Service>,
-        times: Times,
-        connections: usize,
+        limits: Limits,
     ) -> Result<Server> {
         let poll = Poll::new().what(|| "create the acceptor".to_string())?;
         let mut listeners = Vec::new();
@@ -65,7 +64,7 @@ impl Server {
         let waker = Waker::new(poll.registry(), Token(listeners.len()))
             .what(|| "create the acceptor".to_string())?;
         let count = reactor_count(config);
-        let reactors = Arc::new(Reactors::start("reactor", count, times, service)?);
+        let reactors = Arc::new(Reactors::start("reactor", count, limits, service)?);
         let stopping = Arc::new(AtomicBool::new(false));
         let acceptor = Acceptor {
             poll,
@@ -73,7 +72,7 @@ impl Server {
             reactors: reactors.clone(),
             stopping: stopping.clone(),
             buffers: (config.server_socket_snd_buf_size, config.server_socket_rcv_buf_size),
-            connections,
+            connections: limits.connections,
             complained: None,
         };
         let thread = thread::spawn("acceptor", move || acceptor.run())?;
