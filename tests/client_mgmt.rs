@@ -528,9 +528,11 @@ fn a_stopped_broker_is_no_longer_in_the_cluster() {
     };
     let addr = format!("127.0.0.1:{}", cluster.broker.local_addr().unwrap().port());
     assert!(brokers(&cluster).contains(&addr));
+    let gone = std::sync::Arc::downgrade(&cluster.broker);
     cluster.broker.stop();
     assert!(!brokers(&cluster).contains("broker-a"));
     cluster.restart();
+    assert_eq!(gone.strong_count(), 0, "a stopped broker leaves nothing behind");
     assert!(brokers(&cluster).contains("broker-a"));
 }
 
@@ -567,4 +569,25 @@ fn a_topic_reaches_every_name_server_that_answers() {
         assert_eq!((route(peer, "A"), route(peer, "B"), route(peer, "C")), (0, 0, 17));
     }
     second.stop();
+}
+
+#[test]
+fn a_broker_that_cannot_start_says_why_and_leaves_nothing_running() {
+    let cluster = Cluster::start();
+    let error = |config| ferrocket::broker::Broker::start(config).err().unwrap().to_string();
+    let text = error(cluster.config.clone());
+    assert!(text.contains(cluster.dir.path().to_str().unwrap()), "the store is taken: {text}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = ferrocket::config::BrokerConfig::for_test(dir.path());
+    let port = cluster.broker.local_addr().unwrap().port();
+    config.server.listen_port = i32::from(port);
+    let text = error(config.clone());
+    assert!(text.contains(&port.to_string()), "the port is taken: {text}");
+    config.server.listen_port = 0;
+    config.broker_ip1 = "no.such.host.invalid".to_owned();
+    let text = error(config.clone());
+    assert!(text.contains("no.such.host.invalid"), "{text}");
+    config.broker_ip1 = "127.0.0.1".to_owned();
+    ferrocket::broker::Broker::start(config).unwrap().stop();
 }

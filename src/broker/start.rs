@@ -1,7 +1,7 @@
 //! Start and stop of a broker, each in one readable order.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use super::clients::Clients;
@@ -27,11 +27,12 @@ use crate::store::{Arrival, OnArrival, Store};
 /// Offsets are saved this long after the start for the first time.
 const FIRST_SAVE: Duration = Duration::from_secs(10);
 
-/// What runs between start and stop, as far as it was started.
+/// What runs between start and stop, as far as it was started. Server and dispatcher hold the
+/// broker, so the stop takes them out.
 #[derive(Default)]
 pub struct Running {
-    server: OnceLock<Server>,
-    dispatcher: OnceLock<Arc<Dispatcher<Broker, Pool>>>,
+    server: Mutex<Option<Server>>,
+    dispatcher: RwLock<Option<Arc<Dispatcher<Broker, Pool>>>>,
     delivery: OnceLock<Arc<Delivery>>,
     stop: Arc<Stop>,
     threads: Mutex<Vec<Handle>>,
@@ -100,6 +101,8 @@ impl Broker {
             let _cork = net::cork();
             complete();
         }));
+        // Before anything is opened, so that a host that does not exist is an error at once.
+        addresses(&config, 0)?;
         self.store.start()?;
         self.start_threads(&config)?;
         let dispatcher = Dispatcher::new(
@@ -111,10 +114,10 @@ impl Broker {
         )?;
         let store = self.store.clone();
         dispatcher.clean_when(Pool::Send, move || store.is_page_cache_busy());
-        let _ = self.running.dispatcher.set(dispatcher.clone());
+        self.running.set_dispatcher(Some(dispatcher.clone()));
         let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;
         let port = server.local_addr(Port::Main).port();
-        let _ = self.running.server.set(server);
+        *self.running.server() = Some(server);
         let _ = self.addresses.set(addresses(&config, port)?);
         self.register.start()
     }
@@ -166,8 +169,12 @@ impl Broker {
         let running = &self.running;
         self.register.stop();
         self.hold.stop().into_iter().for_each(Held::silent);
-        if let Some(server) = running.server.get() {
+        let server = running.server().take();
+        if let Some(server) = server {
             server.stop();
+        }
+        if let Some(dispatcher) = running.set_dispatcher(None) {
+            dispatcher.stop();
         }
         running.stop.set();
         let threads = std::mem::take(&mut *running.threads());
@@ -179,14 +186,14 @@ impl Broker {
         log::info!(target: "broker", "broker stopped");
     }
 
-    /// Where the main port listens.
+    /// Where the main port listens; `None` after the stop.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.running.server.get().map(|server| server.local_addr(Port::Main))
+        self.running.server().as_ref().map(|server| server.local_addr(Port::Main))
     }
 
     /// Where the fast port listens.
     pub fn fast_addr(&self) -> Option<SocketAddr> {
-        self.running.server.get().map(|server| server.local_addr(Port::Fast))
+        self.running.server().as_ref().map(|server| server.local_addr(Port::Fast))
     }
 
     /// Number of pulls that wait for messages.
@@ -196,12 +203,12 @@ impl Broker {
 
     /// Queue and age of a pool; `None` before the ports are open.
     pub(super) fn pool(&self, name: &str) -> Option<PoolStats> {
-        self.running.dispatcher.get().and_then(|dispatcher| dispatcher.pool_stats(name))
+        self.running.dispatcher().and_then(|dispatcher| dispatcher.pool_stats(name))
     }
 
     /// Has a pool do some work of the broker's own.
     pub(super) fn resubmit(&self, pool: Pool, work: Box<dyn FnOnce() + Send>) {
-        if let Some(dispatcher) = self.running.dispatcher.get() {
+        if let Some(dispatcher) = self.running.dispatcher() {
             dispatcher.resubmit(pool, work);
         }
     }
@@ -215,6 +222,23 @@ impl Broker {
 impl Running {
     fn keep(&self, thread: Handle) {
         self.threads().push(thread);
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatcher(&self) -> Option<Arc<Dispatcher<Broker, Pool>>> {
+        self.dispatcher.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the one before.
+    fn set_dispatcher(
+        &self,
+        dispatcher: Option<Arc<Dispatcher<Broker, Pool>>>,
+    ) -> Option<Arc<Dispatcher<Broker, Pool>>> {
+        let mut place = self.dispatcher.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, dispatcher)
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<Handle>> {
