@@ -225,7 +225,7 @@ fn a_wait_without_a_match_ends_with_the_offset_to_go_on_at() {
     let cluster = Cluster::start();
     cluster.create_topic("T", 1, 6);
     let mut consumer = cluster.peer();
-    consumer.send(&Pull { suspend: 500, ..waiting("T", 0, "b") }.command());
+    consumer.send(&Pull { suspend: 2000, ..waiting("T", 0, "b") }.command());
     put(&cluster, "T", 0, &properties(&[("TAGS", "a")]), b"a");
     let reply = consumer.receive();
     assert_eq!((reply.code, offsets(&reply)), (20, (1, 0, 1)));
