@@ -1,5 +1,7 @@
 //! The only test target: a module per subject.
 
+/// The client library: every way of sending and receiving.
+mod client;
 /// Clients and groups, offsets, locks, topics, queries, what tools ask a broker.
 mod client_mgmt;
 /// A cluster in this process, and requests as clients make them.

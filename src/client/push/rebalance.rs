@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::{Result, limits};
 use crate::client::instance::lock;
@@ -17,41 +18,68 @@ use super::allocate;
 use super::process_queue::ProcessQueue;
 use super::pulling::Event;
 
+/// From a failed attempt to the next; doubles with every failure up to the ordinary period.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// At once, then in every period and whenever a broker says that the group has changed.
 pub fn run(inner: &Arc<Inner>) {
+    let mut again = AGAIN;
     loop {
-        let mut changed = false;
+        let (mut changed, mut failed) = (false, false);
         for topic in inner.subscriptions.keys() {
             match inner.rebalance(topic) {
                 Ok(moved) => changed |= moved,
-                Err(error) => log::debug!(target: "client", "queues of {topic}: {error}"),
+                Err(error) => {
+                    log::debug!(target: "client", "queues of {topic}: {error}");
+                    failed = true;
+                }
             }
         }
         if changed {
             inner.instance.heartbeat();
         }
-        if inner.rebalance.wait(inner.settings.rebalance_period) {
+        let period = inner.settings.rebalance_period;
+        let pause = if failed { again.min(period) } else { period };
+        again = if failed { pause * 2 } else { AGAIN };
+        if inner.rebalance.wait(pause) {
             return;
         }
     }
 }
 
 impl Inner {
-    /// Whether queues came or went. On failure everything stays as it was.
+    /// Whether queues came or went. Fails when the share is not known, then all stays as it was, or
+    /// when not every queue of it could be begun.
     fn rebalance(&self, topic: &str) -> Result<bool> {
         let route = self.instance.route(topic)?;
         let share = if self.is_clustering() {
-            let members = self.members(topic)?;
+            let members = self.members_with_us(topic)?;
             allocate::average(&route.subscribe, &members, &self.instance.client_id)
         } else {
             route.subscribe.clone()
         };
         let share: HashSet<MessageQueue> = share.into_iter().collect();
-        let mut changed = self.release(topic, &share);
+        let mut result = Ok(self.release(topic, &share));
         for queue in share {
-            changed |= self.take(queue);
+            match self.take(queue) {
+                Ok(taken) => result = result.map(|changed| changed | taken),
+                Err(error) => result = Err(error),
+            }
         }
-        Ok(changed)
+        result
+    }
+
+    /// The members of the group. A broker that does not know us as one learns it first: it was
+    /// started, or its topic looked up, after the last heartbeat.
+    fn members_with_us(&self, topic: &str) -> Result<Vec<String>> {
+        let is_us = |id: &String| *id == self.instance.client_id;
+        if let Ok(members) = self.members(topic)
+            && members.iter().any(is_us)
+        {
+            return Ok(members);
+        }
+        self.instance.heartbeat();
+        self.members(topic)
     }
 
     /// The client ids of the group, from any broker of the topic.
@@ -89,24 +117,18 @@ impl Inner {
         !gone.is_empty()
     }
 
-    /// Begins with a queue unless it is ours already or its start cannot be found out now.
-    fn take(&self, queue: MessageQueue) -> bool {
+    /// Begins with a queue unless it is ours already.
+    fn take(&self, queue: MessageQueue) -> Result<bool> {
         {
             let assigned = lock(&self.assigned);
             let full = assigned.len() >= limits::CLIENT_ASSIGNED_QUEUES_MAX;
             if full || assigned.contains_key(&queue) {
-                return false;
+                return Ok(false);
             }
         }
-        let offset = match self.start_offset(&queue) {
-            Ok(offset) => offset,
-            Err(error) => {
-                log::warn!(target: "client", "start of {queue:?}: {error}");
-                return false;
-            }
-        };
+        let offset = self.start_offset(&queue)?;
         self.begin(queue, offset);
-        true
+        Ok(true)
     }
 
     /// Consumes a queue from `offset` on.
