@@ -196,7 +196,7 @@ fn pulls_and_offsets() {
     }
     let consumer =
         PullConsumer::start("pullers", Settings::namesrv(address(&cluster))).expect("a consumer");
-    assert_eq!(consumer.queues("Pulled").expect("queues").len(), 4);
+    wait_until("the route", || consumer.queues("Pulled").is_ok_and(|queues| queues.len() == 4));
     wait_until("all are there", || consumer.max_offset(&queue).is_ok_and(|max| max == 5));
     assert_eq!(consumer.min_offset(&queue).expect("min"), 0);
     assert_eq!(consumer.search_offset(&queue, 0).expect("found"), 0);

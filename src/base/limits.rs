@@ -61,8 +61,12 @@ pub const CORK_CONNECTIONS: usize = 64;
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);
 /// How long a pool that stops waits for what its workers have begun.
 pub const POOL_STOP_TIME: Duration = Duration::from_secs(5);
+/// Requests that wait in a name server; further ones are answered SYSTEM_BUSY.
+pub const NAMESRV_REQUESTS_MAX: usize = 10_000;
 /// Brokers, broker addresses and clusters a name server holds, each.
 pub const NAMESRV_BROKERS_MAX: usize = 10_000;
+/// Largest body of an answer: a frame holds it together with its header.
+pub const REPLY_BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 /// Pairs of topic and broker a name server holds.
 pub const NAMESRV_QUEUE_ENTRIES_MAX: usize = 2_000_000;
 /// Longest name (topic, broker, cluster, address, KV key) a name server takes in, in bytes.

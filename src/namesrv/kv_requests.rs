@@ -10,7 +10,7 @@ use crate::protocol::body::cluster::KvTable;
 use crate::protocol::code::response;
 use crate::protocol::headers::namesrv::{GetKvConfigReply, KvKey, KvNamespace, PutKvConfig};
 
-use super::State;
+use super::{State, answer};
 
 /// PUT_KV_CONFIG: answered when the value is on disk.
 pub fn put(state: &Arc<State>, request: &Request) -> Result<Outcome> {
@@ -63,7 +63,5 @@ pub fn list(state: &Arc<State>, request: &Request) -> Result<Outcome> {
         let remark = format!("No config item, Namespace: {}", header.namespace);
         return Err(Error::refused(response::QUERY_NOT_FOUND, remark));
     };
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = KvTable { table }.to_vec();
-    Ok(Outcome::Reply(reply))
+    answer(request, KvTable { table }.to_vec())
 }

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::base::Result;
+use crate::base::{Result, limits};
 use crate::config::ServerConfig;
 use crate::dispatch::{Dispatcher, Guard, Handler, PoolId, PoolSpec, Ports, Row};
 use crate::protocol::code::request::*;
 
 use super::{State, config, kv_requests, register, route, topics};
-
-/// RocketMQ runs every request of the NameServer on one pool, whose queue is unbounded; this one's
-/// is not.
-const QUEUE_CAPACITY: usize = 10_000;
 
 #[derive(Clone, Copy)]
 pub(super) enum Pool {
@@ -65,7 +61,7 @@ pub(super) fn dispatcher(
     let pools = vec![PoolSpec {
         name: "namesrv",
         threads: config.server_worker_threads.max(1) as usize,
-        capacity: QUEUE_CAPACITY,
+        capacity: limits::NAMESRV_REQUESTS_MAX,
         wait_limit: None,
     }];
     Dispatcher::new(state, rows(), pools, |_, _, _| None, |state, conn| state.closed(conn))
