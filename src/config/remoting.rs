@@ -13,7 +13,8 @@ section! {
         server_worker_threads: i32 = 8, "serverWorkerThreads" at_least(1);
         /// Threads that run completions of calls to clients; 0 is RocketMQ's "choose".
         server_callback_executor_threads: i32 = 0, "serverCallbackExecutorThreads" unused;
-        /// I/O threads that own the accepted connections.
+        /// I/O threads that own the accepted connections; 3, RocketMQ's default, means half the
+        /// number of processors, from 1 to 8.
         server_selector_threads: i32 = 3, "serverSelectorThreads" at_least(1);
         /// One-way requests under way to clients at a time. Here they only wait in the outbox of
         /// their connection, which has a limit of its own.
