@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Broker;
 use super::topics::{self, Wanted};
@@ -21,6 +22,10 @@ use crate::store::{Put, PutStatus, delay};
 
 /// From this version on a request's `maxReconsumeTimes` counts: V3_4_9.
 pub const VERSION_MAX_RECONSUME_TIMES: i32 = 121;
+
+/// How long a send that made its topic waits until the NameServers have it: far less than a request
+/// may wait in the queue behind it.
+const NEW_TOPIC_ROUTED: Duration = Duration::from_millis(100);
 
 /// Ends remarks that Java points to its FAQ with.
 pub const FAQ: &str = "\nSee http://rocketmq.apache.org/docs/faq/ for further details.";
@@ -235,7 +240,8 @@ fn create(
     match broker.topics.get_or_create(&wanted) {
         Some(found) => {
             if found.created {
-                broker.register.announce();
+                // Whoever learns of the send finds the topic routed, as with RocketMQ.
+                broker.register.announce_and_wait(NEW_TOPIC_ROUTED);
             }
             Ok(found.config)
         }
