@@ -207,6 +207,27 @@ fn offsets_are_kept_over_a_restart() {
 }
 
 #[test]
+fn groups_of_a_topic_are_those_online_and_those_with_offsets() {
+    let cluster = Cluster::start();
+    let who = |topic: &str| {
+        let fields = [("topic", topic)];
+        body(&cluster.peer().ask(&request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &fields)))
+    };
+    assert_eq!(who("T"), json!({"groupList": []}));
+    let mut client = cluster.peer();
+    client.send(&heart_beat("c1", "online", "T", "*", 1));
+    expect_notice(&mut client, "online");
+    client.receive();
+    commit(&cluster, "away", "T", 1);
+    commit(&cluster, "online", "T", 1);
+    commit(&cluster, "other", "U", 1);
+    assert_eq!(who("T"), json!({"groupList": ["away", "online"]}));
+    assert_eq!(who("U"), json!({"groupList": ["other"]}));
+    let missing = cluster.peer().ask(&request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &[]));
+    assert_eq!(missing.code, 1);
+}
+
+#[test]
 fn a_queue_is_locked_by_one_client() {
     let cluster = Cluster::start();
     let mut peer = cluster.peer();

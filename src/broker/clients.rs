@@ -151,6 +151,14 @@ impl<C: Clone> Clients<C> {
         tables.consumers.get(group).map(look)
     }
 
+    /// The consumer groups with a client that subscribe a topic.
+    pub fn subscribers(&self, topic: &str) -> Vec<String> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = tables.consumers.iter();
+        let subscribing = groups.filter(|(_, group)| group.subscriptions.contains_key(topic));
+        subscribing.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The producers of a group in the order of their connections; `None` when there are none.
     pub fn producers(&self, group: &str) -> Option<Vec<Channel<C>>> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
@@ -276,6 +284,8 @@ mod tests {
         assert!(beat(1, &[("B", 2)]));
         assert!(beat(2, &[("B", 2)]));
         assert_eq!(clients.connections("g"), [1, 2]);
+        assert_eq!(clients.subscribers("B"), ["g"]);
+        assert!(clients.subscribers("A").is_empty());
         let version = clients.consumers("g", |g| g.subscriptions["B"].data.sub_version);
         assert_eq!(version, Some(2));
     }

@@ -69,6 +69,12 @@ impl Offsets {
         topics
     }
 
+    /// The groups that have offsets for a topic.
+    pub fn groups_of(&self, topic: &str) -> Vec<String> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(topic).map(|groups| groups.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// Forgets all offsets of a group.
     pub fn remove_group(&self, group: &str) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
@@ -164,6 +170,8 @@ mod tests {
         let again = Offsets::load(&path).unwrap();
         assert_eq!(again.get("TopicA", "CG1", 1), Some(7));
         assert_eq!(again.topics_of("CG1"), ["TopicA"]);
+        assert_eq!(again.groups_of("TopicA"), ["CG1"]);
+        assert!(again.groups_of("TopicB").is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Topics: 17, 21, 202, 215, 305.
+//! Topics: 17, 21, 202, 215, 300, 305.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::message::topic;
 use crate::net::Request;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::stats::{TopicOffset, TopicStats};
-use crate::protocol::body::topic::{TopicConfig, TopicFilterType, TopicList};
+use crate::protocol::body::topic::{GroupList, TopicConfig, TopicFilterType, TopicList};
 use crate::protocol::code::response;
 use crate::protocol::headers::topic::{CreateTopic, TopicName};
 
@@ -101,5 +102,15 @@ pub fn stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     }
     let mut reply = request.command.reply(response::SUCCESS);
     reply.body = stats.to_vec();
+    Ok(Outcome::Reply(reply))
+}
+
+/// QUERY_TOPIC_CONSUME_BY_WHO: the groups that subscribe a topic now or left offsets in it, sorted.
+pub fn consumed_by(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let topic = TopicName::decode(&request.command)?.topic;
+    let mut groups: BTreeSet<String> = broker.clients.subscribers(topic).into_iter().collect();
+    groups.extend(broker.offsets.groups_of(topic));
+    let mut reply = request.command.reply(response::SUCCESS);
+    reply.body = GroupList { group_list: groups.into_iter().collect() }.to_vec();
     Ok(Outcome::Reply(reply))
 }
