@@ -197,22 +197,35 @@ impl SerializeStruct for Members<'_> {
     }
 }
 
-/// The inside of a list, always on one line.
+/// The inside of a list.
 struct Items<'w> {
     writer: &'w mut Writer,
     empty: bool,
 }
 
-impl Items<'_> {
+impl<'w> Items<'w> {
+    fn open(writer: &'w mut Writer) -> Items<'w> {
+        writer.out.push(b'[');
+        writer.depth += 1;
+        Items { writer, empty: true }
+    }
+
     fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         if !self.empty {
             self.writer.out.push(b',');
+        }
+        if self.writer.form == Form::Pretty {
+            self.writer.new_line();
         }
         self.empty = false;
         value.serialize(&mut *self.writer)
     }
 
     fn close(self) -> Result<()> {
+        self.writer.depth -= 1;
+        if self.writer.form == Form::Pretty && !self.empty {
+            self.writer.new_line();
+        }
         self.writer.out.push(b']');
         Ok(())
     }
@@ -353,8 +366,7 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'w>> {
-        self.out.push(b'[');
-        Ok(Items { writer: self, empty: true })
+        Ok(Items::open(self))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Items<'w>> {
