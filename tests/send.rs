@@ -1,6 +1,6 @@
 //! SEND_MESSAGE in all its forms, at the wire.
 
-use ferrocket::config::FlushDiskType;
+use ferrocket::config::{BrokerRole, FlushDiskType};
 use ferrocket::message::batch;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
@@ -273,6 +273,21 @@ fn sync_flush_answers_every_pipelined_send() {
     answered.sort_unstable();
     let expected: Vec<(i32, i32)> = sent.iter().map(|command| (command.opaque, 0)).collect();
     assert_eq!(answered, expected);
+}
+
+#[test]
+fn a_sync_master_without_a_slave_says_so() {
+    for flush in [FlushDiskType::AsyncFlush, FlushDiskType::SyncFlush] {
+        let cluster = Cluster::with(|config| {
+            config.store.broker_role = BrokerRole::SyncMaster;
+            config.store.flush_disk_type = flush;
+        });
+        let mut peer = cluster.peer();
+        let slave_not_available = 11;
+        assert_eq!(peer.ask(&send_v2("T", 0, "", b"x")).code, slave_not_available);
+        let no_wait = properties(&[("WAIT", "false")]);
+        assert_eq!(peer.ask(&send_v2("T", 0, &no_wait, b"x")).code, 0);
+    }
 }
 
 #[test]

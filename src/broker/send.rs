@@ -145,8 +145,8 @@ fn single(
         body: &request.command.body,
         properties: &text,
     };
-    let mut put = broker.store.put(&message);
-    put.wait = put.wait.filter(|_| facts.wait);
+    let put = broker.store.put(&message);
+    let put = if facts.wait { put } else { put.without_waiting() };
     Ok(finish(broker, config, request, put, sent))
 }
 
@@ -181,8 +181,8 @@ fn batch(
         body: &request.command.body,
         properties: &text,
     };
-    let mut put = broker.store.put_batch(&batch);
-    put.wait = put.wait.filter(|_| wait);
+    let put = broker.store.put_batch(&batch);
+    let put = if wait { put } else { put.without_waiting() };
     sent.messages = put.batch_offsets.len() as u64;
     Ok(finish(broker, config, request, put, sent))
 }
@@ -292,7 +292,8 @@ fn finish(
 ) -> Outcome {
     let mut reply = request.command.reply(response::SUCCESS);
     let Some(wait) = put.wait else {
-        answer(broker, config, &mut reply, put.status, &put, &sent);
+        let status = put.status_after(PutStatus::PutOk);
+        answer(broker, config, &mut reply, status, &put, &sent);
         return Outcome::Reply(reply);
     };
     let (broker, responder) = (broker.clone(), request.responder());
@@ -300,6 +301,7 @@ fn finish(
     store.when_durable(
         wait,
         Box::new(move |status| {
+            let status = put.status_after(status);
             answer(&broker, &broker.config.get(), &mut reply, status, &put, &sent);
             responder.send(reply);
         }),

@@ -31,9 +31,26 @@ pub struct Put {
     pub batch_offsets: Vec<i64>,
     /// What a message whose WAIT property allows must wait for (`Store::when_durable`).
     pub wait: Option<WaitFor>,
+    /// What replication says to a message whose WAIT property allows.
+    pub replica: PutStatus,
 }
 
 impl Put {
+    /// For a message that does not want to wait: stored is enough.
+    pub fn without_waiting(self) -> Put {
+        Put { wait: None, replica: PutStatus::PutOk, ..self }
+    }
+
+    /// The status to answer once the flush has ended in `flush`: a replica that is missing counts
+    /// more than a flush that is late.
+    pub fn status_after(&self, flush: PutStatus) -> PutStatus {
+        match (self.status, self.replica) {
+            (PutStatus::PutOk, PutStatus::PutOk) => flush,
+            (PutStatus::PutOk, replica) => replica,
+            (refused, _) => refused,
+        }
+    }
+
     fn refused(status: PutStatus) -> Put {
         Put {
             status,
@@ -43,6 +60,7 @@ impl Put {
             store_timestamp: 0,
             batch_offsets: Vec::new(),
             wait: None,
+            replica: PutStatus::PutOk,
         }
     }
 }
@@ -185,6 +203,11 @@ fn stored(config: &BrokerConfig, appended: Appended) -> Put {
         deadline: Instant::now()
             + Duration::from_millis(config.store.sync_flush_timeout.max(0) as u64),
     });
+    // There are no slaves yet: a SYNC_MASTER says so.
+    let replica = match config.store.broker_role {
+        BrokerRole::SyncMaster => PutStatus::SlaveNotAvailable,
+        _ => PutStatus::PutOk,
+    };
     Put {
         status: PutStatus::PutOk,
         physical_offset: appended.physical_offset,
@@ -193,5 +216,6 @@ fn stored(config: &BrokerConfig, appended: Appended) -> Put {
         store_timestamp: appended.store_timestamp,
         batch_offsets: Vec::new(),
         wait,
+        replica,
     }
 }
