@@ -40,6 +40,7 @@ JAVA_CASES = [
     "vip-channel",
     "auto-topic",
     "query",
+    "delay",
     "tags",
     "pull",
     "lite-pull",

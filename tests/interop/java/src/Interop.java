@@ -38,6 +38,7 @@ final class Interop {
         cases.put("vip-channel", sending::vip);
         cases.put("auto-topic", sending::autoTopic);
         cases.put("query", sending::query);
+        cases.put("delay", sending::delay);
         Consuming consuming = new Consuming();
         cases.put("tags", consuming::tags);
         cases.put("pull", consuming::pull);

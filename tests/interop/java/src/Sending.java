@@ -226,6 +226,18 @@ final class Sending {
                 "key");
     }
 
+    /** A message with a delay level arrives after that time, on its own topic. */
+    void delay() throws Exception {
+        open();
+        Message sent = messages(topic, "delay", 1).get(0);
+        sent.setDelayTimeLevel(2);
+        producer.send(sent);
+        arrive(Arrays.asList(sent));
+        MessageExt got = inbox.only("delay-0");
+        long waited = got.getStoreTimestamp() - got.getBornTimestamp();
+        Interop.check(waited >= 4900, "delivered after " + waited + " ms instead of 5 s");
+    }
+
     void query() throws Exception {
         open();
         long begin = System.currentTimeMillis() - 60_000;
