@@ -70,15 +70,15 @@ fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
 }
 
 /// Reads records; returns the position of the first byte that is none, the size when the file is
-/// good to its end.
+/// good to its end. Refuses a file of another layout.
 fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> Result<usize> {
     let bytes = file.bytes(0, file.size()).unwrap_or_default();
     let mut at = 0;
     while at < bytes.len() {
+        refuse_foreign(file, &bytes[at..], at)?;
         match RecordView::parse(&bytes[at..], check_crc) {
             // A record of another place is left over from what the file held before.
             Checked::Record(record) if record.physical_offset() == file.start() + at as i64 => {
-                refuse_newer(file, &record)?;
                 *store_timestamp = record.store_timestamp();
                 at += record.total_size() as usize;
             }
@@ -89,17 +89,19 @@ fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> R
     Ok(at)
 }
 
-/// RocketMQ 4.9 takes a record of version 5's second format for the end of the log, and would cut
-/// the log there: such a store is not touched.
-fn refuse_newer(file: &MappedFile, record: &RecordView<'_>) -> Result<()> {
-    if record.bytes()[4..8] != record::MAGIC_V2.to_be_bytes() {
-        return Ok(());
-    }
-    Err(Error::Corrupt(format!(
-        "{}: at offset {} a record of RocketMQ 5's V2 format, which is not written here",
-        file.path().display(),
-        record.physical_offset()
-    )))
+/// What RocketMQ 4.9 would take for the end of the log, and cut off: records of version 5's second
+/// format, and files that begin with a magic of some other program. (Of a head that a crash tore
+/// apart, bytes are missing, that is zero. What follows a record may be anything after a crash.)
+fn refuse_foreign(file: &MappedFile, bytes: &[u8], at: usize) -> Result<()> {
+    let Some(&magic) = bytes.get(4..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(()) };
+    let why = match i32::from_be_bytes(magic) {
+        record::MAGIC_V1 | record::MAGIC_BLANK => return Ok(()),
+        record::MAGIC_V2 => "a record of RocketMQ 5's V2 format, which is not written here",
+        _ if at == 0 && !magic.contains(&0) => "the magic of no RocketMQ record",
+        _ => return Ok(()),
+    };
+    let offset = file.start() + at as i64;
+    Err(Error::Corrupt(format!("{}: at offset {offset} {why}", file.path().display())))
 }
 
 fn report(files: &[std::sync::Arc<MappedFile>], found: &Recovered, clean: bool) {
