@@ -125,10 +125,7 @@ impl CommitLog {
         match file.append(records) {
             Ok(true) => {}
             Ok(false) => unreachable!("room was checked under the put lock"),
-            Err(e) => {
-                log::error!(target: "store", "append to {}: {e}", file.path().display());
-                return (Err(Full::Refused(PutStatus::ServiceNotAvailable)), rolled);
-            }
+            Err(e) => return (Err(refused("append to", file, &e)), rolled),
         }
         if let Some(next) = queue {
             next.store(queue_offset + count, Ordering::Release);
@@ -145,12 +142,13 @@ impl CommitLog {
             return Ok((tail.file.as_deref().expect("bytes left in no file"), false));
         }
         let start = tail.file.as_ref().map_or(self.segments.max_offset(), |file| file.end());
+        // Sealing must not fail any more once the next file is taken: nobody makes it again.
+        if let Some(file) = &tail.file {
+            file.reserve_all().map_err(|e| refused("seal", file, &e))?;
+        }
         let next = self.allocate.take(start).ok_or(Full::Next(start))?;
         if let Some(file) = &tail.file {
-            seal(file).map_err(|e| {
-                log::error!(target: "store", "seal {}: {e}", file.path().display());
-                Full::Refused(PutStatus::ServiceNotAvailable)
-            })?;
+            seal(file).map_err(|e| refused("seal", file, &e))?;
         }
         self.segments.push(next.clone());
         Ok((tail.file.insert(next), true))
@@ -212,6 +210,11 @@ impl DerefMut for PutLock<'_> {
     fn deref_mut(&mut self) -> &mut Tail {
         &mut self.tail
     }
+}
+
+fn refused(what: &str, file: &MappedFile, error: &std::io::Error) -> Full {
+    log::error!(target: "store", "{what} {}: {error}", file.path().display());
+    Full::Refused(PutStatus::ServiceNotAvailable)
 }
 
 /// Writes offsets and store time into each record. Returns how many there are.

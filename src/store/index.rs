@@ -226,6 +226,10 @@ struct Entry {
 impl IndexFile {
     fn create(path: &Path, slots: i32, capacity: i32, last: Option<&IndexFile>) -> Result<Self> {
         let file = MappedFile::create(path, 0, file_bytes(slots, capacity))?;
+        if let Err(e) = reserve_slots(&file, slots) {
+            file.destroy()?;
+            return Err(e);
+        }
         let end = |field: fn(&IndexFile) -> &AtomicI64| last.map_or(0, |l| field(l).load(Relaxed));
         let (timestamp, physical) = (end(|f| &f.end_timestamp), end(|f| &f.end_physical));
         Ok(IndexFile {
@@ -243,6 +247,7 @@ impl IndexFile {
 
     fn open(path: &Path, slots: i32, capacity: i32) -> Result<IndexFile> {
         let file = MappedFile::open(path, 0, file_bytes(slots, capacity))?;
+        reserve_slots(&file, slots)?;
         let mut header = [0; HEADER_BYTES];
         file.read_at(0, &mut header);
         Ok(IndexFile {
@@ -360,6 +365,13 @@ fn file_name(ms: i64) -> u64 {
     let parts = [t.month, t.day, t.hour, t.minute, t.second];
     let seconds = parts.iter().fold(t.year as u64, |name, part| name * 100 + *part as u64);
     seconds * 1000 + t.millisecond as u64
+}
+
+/// Gives disk blocks to header and slots, which are read before they are written: on a full tmpfs
+/// even reading where there is no block ends the process.
+fn reserve_slots(file: &MappedFile, slots: i32) -> Result<()> {
+    let end = HEADER_BYTES + slots as usize * SLOT_BYTES;
+    file.reserve(end.min(file.size())).what(|| format!("reserve {}", file.path().display()))
 }
 
 fn file_bytes(slots: i32, capacity: i32) -> usize {
