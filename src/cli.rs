@@ -15,8 +15,8 @@ use log::LevelFilter;
 use crate::base::log::{self as logs, LogFile};
 use crate::base::{Error, Result};
 use crate::config::{self, BrokerConfig, Config, Loaded, NamesrvConfig};
-use crate::sys::host;
 use crate::sys::signal::{Signal, Signals};
+use crate::sys::{host, process};
 
 const HOME_UNSET: &str = "Please set the ROCKETMQ_HOME variable in your environment to match the \
                           location of the RocketMQ installation";
@@ -207,6 +207,10 @@ impl Command {
             .map_err(|e| Exit::new(Exit::FAILED, format!("cannot catch signals: {e}")))?;
         logs::init(logs::Settings { dir, files: logs.concat(), level })?;
         log_panics();
+        match process::raise_open_files() {
+            Ok(files) => log::info!("{files} files and connections may be open"),
+            Err(e) => log::warn!("cannot raise the number of open files: {e}"),
+        }
         for item in config::printed(config, false).lines() {
             log::info!("{item}");
         }

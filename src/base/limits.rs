@@ -32,8 +32,12 @@ pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
 pub const STALE_GAP_BYTES: usize = 1024 * 1024;
 
-/// Connections of one listener; further ones are closed as they are accepted.
+/// Connections of one listener; further ones are closed as they are accepted. Fewer where the
+/// system lets the process have fewer files.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Files that a process may have open and that connections leave to the rest of it; a quarter of
+/// them where it may have few.
+pub const FILES_KEPT: usize = 256;
 /// Bytes waiting to leave on a connection from which on no more requests are read from it.
 pub const OUTBOX_SOFT_BYTES: usize = 1024 * 1024;
 /// Memory that waiting bytes of one connection may take (mapped bodies take none): beyond, it is

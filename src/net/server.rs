@@ -14,7 +14,7 @@ use super::pending::{Done, Permits, Waiter};
 use super::reactor::{Limits, Reactors, Seat};
 use super::{Conn, Port, Service, on_reactor};
 use crate::base::error::IoContext;
-use crate::base::limits::{ACCEPT_PAUSE, COMPLAINT_PERIOD};
+use crate::base::limits::{ACCEPT_PAUSE, COMPLAINT_PERIOD, FILES_KEPT};
 use crate::base::{Result, thread};
 use crate::config::ServerConfig;
 use crate::protocol::Command;
@@ -42,7 +42,8 @@ impl Server {
         listen: &[(SocketAddr, Port)],
         service: Arc<dyn Service>,
     ) -> Result<Server> {
-        let limits = Limits::new(config.server_channel_max_idle_time_seconds);
+        let mut limits = Limits::new(config.server_channel_max_idle_time_seconds);
+        limits.connections = limits.connections.min(connections_each(listen.len())?);
         Server::start_limited(config, listen, service, limits)
     }
 
@@ -142,6 +143,14 @@ fn reactor_count(config: &ServerConfig) -> usize {
         }
         count => usize::try_from(count).unwrap_or(0).max(1),
     }
+}
+
+/// Connections that each of some listeners may have, so that files can be opened beside them.
+fn connections_each(listeners: usize) -> Result<usize> {
+    let files = sys::process::open_files_max().what(|| "read the limit of files".to_string())?;
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let left = files - FILES_KEPT.min(files / 4);
+    Ok((left / listeners.max(1)).max(1))
 }
 
 struct Listener {

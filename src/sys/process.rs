@@ -1,7 +1,10 @@
 //! What this process, or another one, has used.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
+
+use super::cvt;
 
 /// Processor time, user and system together, of process `pid`; `None` when there is no such
 /// process.
@@ -26,6 +29,29 @@ pub(super) fn kib_line(path: &str, label: &str) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
+/// How many files and sockets this process may have open.
+pub fn open_files_max() -> io::Result<u64> {
+    Ok(open_files_limit()?.rlim_cur)
+}
+
+/// Raises that as far as the system lets this process; returns what it is then.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = open_files_limit()?;
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the call reads a struct that lives through it.
+        cvt(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+fn open_files_limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills a struct that lives through it.
+    cvt(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    Ok(limit)
+}
+
 fn clock_ticks() -> u64 {
     // SAFETY: sysconf only reads.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
@@ -43,5 +69,12 @@ mod tests {
         assert!(cpu_time(me).is_some());
         assert_eq!(cpu_time(u32::MAX), None);
         assert!(super::super::host::memory_bytes() > 1 << 20);
+    }
+
+    #[test]
+    fn the_number_of_open_files_is_raised() {
+        let most = raise_open_files().unwrap();
+        assert!(most > 0 && open_files_max().unwrap() == most);
+        assert_eq!(raise_open_files().unwrap(), most);
     }
 }
