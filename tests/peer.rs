@@ -1,6 +1,6 @@
 //! One connection that speaks raw frames to a server.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -14,7 +14,10 @@ pub struct Peer {
 
 impl Peer {
     pub fn connect(addr: SocketAddr) -> Peer {
-        let stream = TcpStream::connect(addr).expect("connect");
+        Peer::over(TcpStream::connect(addr).expect("connect"))
+    }
+
+    pub fn over(stream: TcpStream) -> Peer {
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
         Peer { stream, read: Vec::new() }
     }
@@ -27,15 +30,23 @@ impl Peer {
 
     /// The next frame.
     pub fn receive(&mut self) -> Command {
+        self.try_receive().expect("the connection was closed instead of answered")
+    }
+
+    /// The next frame; `None` when the connection is closed instead.
+    fn try_receive(&mut self) -> Option<Command> {
         loop {
             if let Some(len) = frame::cut(&self.read).expect("a frame") {
                 let bytes: Vec<u8> = self.read.drain(..len).collect();
-                return frame::decode(&bytes).expect("a command");
+                return Some(frame::decode(&bytes).expect("a command"));
             }
             let mut chunk = [0; 64 * 1024];
-            let got = self.stream.read(&mut chunk).expect("an answer in time");
-            assert!(got > 0, "the connection was closed instead of answered");
-            self.read.extend_from_slice(&chunk[..got]);
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(count) => self.read.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no answer in time: {error}"),
+            }
         }
     }
 
@@ -48,13 +59,19 @@ impl Peer {
         reply
     }
 
+    /// Sends a request and waits for a frame; `None` when the connection is closed instead.
+    pub fn try_ask(&mut self, command: &Command) -> Option<Command> {
+        self.stream.write_all(&frame::encode(command)).ok()?;
+        self.try_receive()
+    }
+
     /// Sends bytes that are no frame: the server must close and answer nothing.
     pub fn expect_close(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("write");
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
             Ok(_) => assert!(rest.is_empty(), "an answer to garbage"),
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! The only test target: a module per subject.
 
+/// Bad input at the sockets: frames, headers, fields, bodies.
+mod bad_frames;
+/// Daemons as processes of their own, to be killed, starved and watched.
+mod child;
 /// The client library: every way of sending and receiving.
 mod client;
 /// Clients and groups, offsets, locks, topics, queries, what tools ask a broker.
@@ -8,8 +12,14 @@ mod client_mgmt;
 mod common;
 /// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.
 mod config;
+/// What the store promises: kill -9 under load, a store in use, a store of another layout.
+mod crash;
 /// The daemons as an operator sees them: what they print, signals, exit statuses, logs.
 mod daemon;
+/// A disk without a free block: sends refused, reads served, recovery.
+mod disk_full;
+/// Many connections and much memory asked for.
+mod flood;
 /// The NameServer: all its requests, bad input.
 mod namesrv;
 /// A connection that speaks raw frames.
