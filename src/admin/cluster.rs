@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::options::{Args, Opt};
-use super::table::{self, Column};
-use super::topic::number;
+use super::text::{out, outln};
 use crate::base::{Error, Result, clock};
 use crate::client::Admin;
 use crate::protocol::body::cluster::KvTable;
@@ -20,7 +19,7 @@ const MS_PER_HOUR: f64 = 3_600_000.0;
 pub fn masters(admin: &Admin, cluster: &str) -> Result<Vec<String>> {
     match admin.masters_of(cluster) {
         Err(Error::Config(_)) => {
-            println!(
+            out!(
                 "[error] Make sure the specified clusterName exists or the name server connected \
                  to is correct."
             );
@@ -32,7 +31,7 @@ pub fn masters(admin: &Admin, cluster: &str) -> Result<Vec<String>> {
 
 /// Prints every broker with its load; with `-i` again and again.
 pub fn list(admin: &Admin, args: &Args) -> Result<()> {
-    let interval: u64 = number(args, "i", 0)?;
+    let interval: u64 = args.number("i", 0)?;
     loop {
         if args.has("m") {
             totals(admin)?;
@@ -70,21 +69,14 @@ fn every_broker(
 }
 
 fn loads(admin: &Admin) -> Result<()> {
-    const COLUMNS: [Column; 10] = [
-        Column::Left(16),
-        Column::Left(22),
-        Column::Left(4),
-        Column::Left(22),
-        Column::Left(16),
-        Column::Right(19),
-        Column::Right(19),
-        Column::Right(10),
-        Column::Right(5),
-        Column::Right(6),
-    ];
-    const GAPS: [usize; 9] = [2, 2, 2, 1, 1, 1, 1, 1, 1];
-    let line = |cells: &[&str]| println!("{}", table::row(&COLUMNS, &GAPS, cells));
-    line(&[
+    let line = |[cluster, name, id, address, version, input, output, wait, hour, space]: [&str;
+                    10]| {
+        outln!(
+            "{cluster:<16}  {name:<22}  {id:<4}  {address:<22} {version:<16} {input:>19} \
+             {output:>19} {wait:>10} {hour:>5} {space:>6}"
+        );
+    };
+    line([
         "#Cluster Name",
         "#Broker Name",
         "#BID",
@@ -99,46 +91,36 @@ fn loads(admin: &Admin) -> Result<()> {
     every_broker(admin, |cluster, name, id, address, figures| {
         let text = |key: &str| figures.table.get(key).map_or("", String::as_str);
         let number = |key: &str| text(key).trim().parse::<f64>().unwrap_or(0.0);
-        let rate = |key: &str| text(key).split(' ').next().unwrap_or("").parse().unwrap_or(0.0);
-        let load = |rate: f64, queued: &str, wait: &str| {
-            format!("{rate:9.2}({},{}ms)", text(queued), text(wait))
+        let load = |rates: &str, pool: &str| {
+            let rate = text(rates).split(' ').next().and_then(|rate| rate.parse().ok());
+            let queued = text(&format!("{pool}ThreadPoolQueueSize"));
+            let wait = text(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"));
+            format!("{:9.2}({queued},{wait}ms)", rate.unwrap_or(0.0f64))
         };
-        let earliest = number("earliestMessageTimeStamp");
-        line(&[
+        let age = clock::now_ms() as f64 - number("earliestMessageTimeStamp");
+        line([
             cluster,
             name,
             &id.to_string(),
             address,
             text("brokerVersionDesc"),
-            &load(
-                rate("putTps"),
-                "sendThreadPoolQueueSize",
-                "sendThreadPoolQueueHeadWaitTimeMills",
-            ),
-            &load(
-                rate("getTransferedTps"),
-                "pullThreadPoolQueueSize",
-                "pullThreadPoolQueueHeadWaitTimeMills",
-            ),
+            &load("putTps", "send"),
+            &load("getTransferedTps", "pull"),
             text("pageCacheLockTimeMills"),
-            &format!("{:.2}", (clock::now_ms() as f64 - earliest) / MS_PER_HOUR),
+            &format!("{:.2}", age / MS_PER_HOUR),
             &format!("{:.4}", number("commitLogDiskRatio")),
         ]);
     })
 }
 
 fn totals(admin: &Admin) -> Result<()> {
-    const COLUMNS: [Column; 6] = [
-        Column::Left(16),
-        Column::Left(32),
-        Column::Right(14),
-        Column::Right(14),
-        Column::Right(14),
-        Column::Right(14),
-    ];
-    const GAPS: [usize; 5] = [2, 1, 1, 1, 1];
-    let line = |cells: &[&str]| println!("{}", table::row(&COLUMNS, &GAPS, cells));
-    line(&[
+    let line = |[cluster, name, in_before, out_before, in_today, out_today]: [&str; 6]| {
+        outln!(
+            "{cluster:<16}  {name:<32} {in_before:>14} {out_before:>14} {in_today:>14} \
+             {out_today:>14}"
+        );
+    };
+    line([
         "#Cluster Name",
         "#Broker Name",
         "#InTotalYest",
@@ -147,24 +129,20 @@ fn totals(admin: &Admin) -> Result<()> {
         "#OutTotalToday",
     ]);
     every_broker(admin, |cluster, name, _, _, figures| {
-        let number = |key: String| {
-            figures.table.get(&key).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
+        let total = |kind: &str, when: &str| -> i64 {
+            let figure = figures.table.get(&format!("msg{kind}Total{when}"));
+            figure.and_then(|text| text.parse().ok()).unwrap_or(0)
         };
-        let yesterday = |kind: &str| {
-            number(format!("msg{kind}TotalTodayMorning"))
-                - number(format!("msg{kind}TotalYesterdayMorning"))
+        let between = |kind: &str, from: &str, until: &str| {
+            total(kind, until).saturating_sub(total(kind, from)).to_string()
         };
-        let today = |kind: &str| {
-            number(format!("msg{kind}TotalTodayNow"))
-                - number(format!("msg{kind}TotalTodayMorning"))
-        };
-        line(&[
+        line([
             cluster,
             name,
-            &yesterday("Put").to_string(),
-            &yesterday("Get").to_string(),
-            &today("Put").to_string(),
-            &today("Get").to_string(),
+            &between("Put", "YesterdayMorning", "TodayMorning"),
+            &between("Get", "YesterdayMorning", "TodayMorning"),
+            &between("Put", "TodayMorning", "TodayNow"),
+            &between("Get", "TodayMorning", "TodayNow"),
         ]);
     })
 }

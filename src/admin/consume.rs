@@ -1,11 +1,9 @@
 //! consumeMessage: prints what stands in a topic without committing anything.
 
-use super::message::timestamp;
 use super::options::{Args, Opt};
-use super::topic::number;
+use super::text::{self, out, outln};
 use crate::base::{Result, clock};
-use crate::client::{Admin, MessageExt, MessageQueue, PullConsumer, PullStatus, Settings};
-use crate::message::property;
+use crate::client::{Admin, MessageQueue, PullConsumer, PullStatus, Settings};
 
 pub const CONSUME: &[Opt] = &[
     Opt::value("t", "topic", "Topic name").required(),
@@ -39,14 +37,14 @@ struct Wanted {
 pub fn consume(admin: &Admin, args: &Args) -> Result<()> {
     let wanted = Wanted {
         broker: args.get("b").map(str::to_string),
-        queue_id: args.get("i").map(|_| number(args, "i", 0)).transpose()?,
-        offset: args.get("o").map(|_| number(args, "o", 0)).transpose()?,
-        begin: timestamp(args, "s")?,
-        end: timestamp(args, "e")?,
-        count: number(args, "c", 128)?,
+        queue_id: args.number_if_given("i")?,
+        offset: args.number_if_given("o")?,
+        begin: args.timestamp("s")?,
+        end: args.timestamp("e")?,
+        count: args.number("c", 128)?,
     };
     if let Some(complaint) = complaint(&wanted, clock::now_ms()) {
-        println!("{complaint}");
+        out!("{complaint}");
         return Ok(());
     }
     let settings = Settings::namesrv(admin.namesrv_addresses().join(";"));
@@ -75,16 +73,16 @@ fn complaint(wanted: &Wanted, now: i64) -> Option<&'static str> {
 }
 
 fn consume_queues(consumer: &PullConsumer, topic: &str, wanted: &Wanted) -> Result<()> {
+    if let (Some(broker), Some(queue_id)) = (&wanted.broker, wanted.queue_id) {
+        let queue = MessageQueue::new(topic, broker, queue_id);
+        return consume_queue(consumer, &queue, wanted, wanted.count).map(drop);
+    }
     let mut budget = wanted.count;
     for queue in consumer.queues(topic)? {
-        let other_broker = wanted.broker.as_ref().is_some_and(|name| *name != queue.broker_name);
-        if other_broker || wanted.queue_id.is_some_and(|id| id != queue.queue_id) {
-            continue;
+        let is_of_broker = wanted.broker.as_ref().is_none_or(|name| *name == queue.broker_name);
+        if is_of_broker && budget > 0 {
+            budget -= consume_queue(consumer, &queue, wanted, budget)?;
         }
-        if budget == 0 {
-            break;
-        }
-        budget -= consume_queue(consumer, &queue, wanted, budget)?;
     }
     Ok(())
 }
@@ -96,101 +94,64 @@ fn consume_queue(
     wanted: &Wanted,
     budget: i64,
 ) -> Result<i64> {
-    let (mut from, mut until) = range(consumer, queue, wanted)?;
+    let name = text::message_queue(queue);
+    let (mut from, mut last) = range(consumer, queue, wanted)?;
     if let Some(offset) = wanted.offset {
-        if offset > until {
-            println!("{} no matched msg, offset={offset}", describe(queue));
+        if offset > last {
+            outln!("{name} no matched msg, offset={offset}");
             return Ok(0);
         }
         from = from.max(offset);
     }
-    if until - from > budget {
+    if last - from > budget {
         match wanted.queue_id {
             None => {
-                println!(
-                    "The older {budget} message of the {} queue will be provided",
-                    queue.queue_id
-                )
+                let id = queue.queue_id;
+                outln!("The older {budget} message of the {id} queue will be provided");
             }
-            Some(_) => println!("The oldler {budget} message will be provided"),
+            Some(_) => outln!("The oldler {budget} message will be provided"),
         }
-        until = from + budget;
+        last = from + budget - 1;
     }
-    let begin = from;
-    while from < until {
-        let pulled = consumer.pull(queue, "*", from, (until - from).min(PULL_MAX) as i32)?;
+    let mut printed = 0;
+    while from <= last {
+        let pulled = consumer.pull(queue, "*", from, (last - from + 1).min(PULL_MAX) as i32)?;
+        from = pulled.next_begin_offset;
+        let status = pulled.status.name();
         match pulled.status {
             PullStatus::Found => {
-                println!("Consume ok");
-                pulled.messages.iter().for_each(print_message);
+                outln!("Consume ok");
+                printed += pulled.messages.len() as i64;
+                for message in &pulled.messages {
+                    let whole = text::message(message, (pulled.min_offset, pulled.max_offset));
+                    let body = String::from_utf8_lossy(message.body());
+                    outln!("MSGID: {} {whole} BODY: {body}", message.msg_id());
+                }
             }
             PullStatus::NoMatchedMsg => {
-                let status = pulled.status.name();
-                println!("{} no matched msg. status={status}, offset={from}", describe(queue));
+                outln!("{name} no matched msg. status={status}, offset={from}");
             }
             PullStatus::NoNewMsg | PullStatus::OffsetIllegal => {
-                let status = pulled.status.name();
-                println!("{} print msg finished. status={status}, offset={from}", describe(queue));
+                outln!("{name} print msg finished. status={status}, offset={from}");
                 break;
             }
         }
-        from = pulled.next_begin_offset;
     }
-    Ok((from - begin).clamp(0, budget))
+    Ok(printed)
 }
 
-/// First offset, and the one after the last.
+/// First offset, and the last one to pull: without `-e` that of the message to come, so that the
+/// end of the queue is told.
 fn range(consumer: &PullConsumer, queue: &MessageQueue, wanted: &Wanted) -> Result<(i64, i64)> {
     let from = match wanted.begin {
         Some(begin) => consumer.search_offset(queue, begin)?,
         None => consumer.min_offset(queue)?,
     };
-    let until = match wanted.end {
+    let last = match wanted.end {
         Some(end) => consumer.search_offset(queue, end)?,
         None => consumer.max_offset(queue)?,
     };
-    Ok((from, until))
-}
-
-fn describe(queue: &MessageQueue) -> String {
-    format!(
-        "MessageQueue [topic={}, brokerName={}, queueId={}]",
-        queue.topic, queue.broker_name, queue.queue_id
-    )
-}
-
-fn print_message(message: &MessageExt) {
-    let record = &message.message;
-    let properties: Vec<String> =
-        property::iter(&record.properties).map(|(name, value)| format!("{name}={value}")).collect();
-    println!(
-        "MSGID: {} MessageExt [brokerName={}, queueId={}, storeSize={}, queueOffset={}, \
-         sysFlag={}, bornTimestamp={}, bornHost=/{}, storeTimestamp={}, storeHost=/{}, msgId={}, \
-         commitLogOffset={}, bodyCRC={}, reconsumeTimes={}, preparedTransactionOffset={}, \
-         toString()=Message{{topic='{}', flag={}, properties={{{}}}, body={:?}, \
-         transactionId='{}'}}] BODY: {}",
-        message.msg_id(),
-        message.queue.broker_name,
-        record.queue_id,
-        record.store_size,
-        record.queue_offset,
-        record.sys_flag,
-        record.born_timestamp,
-        record.born_host,
-        record.store_timestamp,
-        record.store_host,
-        message.offset_msg_id,
-        record.physical_offset,
-        record.body_crc,
-        record.reconsume_times,
-        record.prepared_transaction_offset,
-        record.topic,
-        record.flag,
-        properties.join(", "),
-        message.body().iter().map(|&byte| byte as i8).collect::<Vec<_>>(),
-        message.get(property::UNIQ_KEY).unwrap_or("null"),
-        String::from_utf8_lossy(message.body()),
-    );
+    Ok((from, last))
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ mod cluster;
 mod consume;
 mod message;
 pub mod options;
-mod table;
+mod text;
 mod topic;
+mod track;
 
 use options::{Args, Opt};
+use text::{out, outln};
 
 use crate::base::{Error, Result};
 use crate::client;
@@ -85,12 +87,12 @@ pub fn main(words: &[String]) -> i32 {
             0
         }
         [word] if word == "--version" => {
-            println!("mqadmin {}", env!("CARGO_PKG_VERSION"));
+            outln!("mqadmin {}", env!("CARGO_PKG_VERSION"));
             0
         }
         [word, name, ..] if word == "help" => match find(name) {
             Some(row) => {
-                print!("{}", options::help(row.name, row.options));
+                out!("{}", options::help(row.name, row.options));
                 0
             }
             None => unknown(name),
@@ -105,12 +107,12 @@ pub fn main(words: &[String]) -> i32 {
 fn run(row: &Row, words: &[String]) -> i32 {
     let args = match options::parse(row.options, words) {
         Ok(args) if args.has("h") => {
-            print!("{}", options::help(row.name, row.options));
+            out!("{}", options::help(row.name, row.options));
             return 0;
         }
         Ok(args) => args,
         Err(reason) => {
-            print!("{}", options::help(row.name, row.options));
+            out!("{}", options::help(row.name, row.options));
             eprintln!("{reason}");
             return 1;
         }
@@ -141,16 +143,16 @@ fn find(name: &str) -> Option<&'static Row> {
 }
 
 fn unknown(name: &str) -> i32 {
-    println!("The sub command {name} not exist.");
+    outln!("The sub command {name} not exist.");
     0
 }
 
 fn list_commands() {
-    println!("The most commonly used mqadmin commands are:");
+    outln!("The most commonly used mqadmin commands are:");
     for row in COMMANDS {
-        println!("   {:<20} {}", row.name, row.doc);
+        outln!("   {:<20} {}", row.name, row.doc);
     }
-    println!("\nSee 'mqadmin help <command>' for more information on a specific command.");
+    outln!("\nSee 'mqadmin help <command>' for more information on a specific command.");
 }
 
 #[cfg(test)]

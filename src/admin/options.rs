@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::str::FromStr;
+
+use crate::base::{Error, Result, clock};
 
 /// Width of the help text in columns.
 const WIDTH: usize = 110;
@@ -88,14 +91,42 @@ impl Args {
         self.get_or(short, "")
     }
 
+    /// Whether all of these options were given.
+    pub fn has_all(&self, shorts: &[&str]) -> bool {
+        shorts.iter().all(|short| self.has(short))
+    }
+
     /// RocketMQ's booleans: `true` in any case, anything else is false.
     pub fn is_true(&self, short: &str) -> bool {
         self.get(short).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
+
+    /// A number, or a default.
+    pub fn number<T: FromStr>(&self, short: &str, default: T) -> Result<T> {
+        Ok(self.number_if_given(short)?.unwrap_or(default))
+    }
+
+    /// A number.
+    pub fn number_if_given<T: FromStr>(&self, short: &str) -> Result<Option<T>> {
+        let read = |text: &str| {
+            text.parse().map_err(|_| Error::Config(format!("-{short} {text}: expected a number")))
+        };
+        self.get(short).map(read).transpose()
+    }
+
+    /// A time in ms: a number, or `yyyy-MM-dd#HH:mm:ss:SSS` in local time.
+    pub fn timestamp(&self, short: &str) -> Result<Option<i64>> {
+        let read = |text: &str| {
+            text.parse().ok().or_else(|| clock::parse_local(text)).ok_or_else(|| {
+                Error::Config(format!("-{short} {text}: expected ms or yyyy-MM-dd#HH:mm:ss:SSS"))
+            })
+        };
+        self.get(short).map(read).transpose()
+    }
 }
 
 /// Reads the words behind a command's name; `Err` says what was wrong.
-pub fn parse(options: &[Opt], words: &[String]) -> Result<Args, String> {
+pub fn parse(options: &[Opt], words: &[String]) -> std::result::Result<Args, String> {
     let mut args = Args::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -117,7 +148,7 @@ fn take<'w>(
     word: &str,
     words: &mut impl Iterator<Item = &'w String>,
     args: &mut Args,
-) -> Result<(), String> {
+) -> std::result::Result<(), String> {
     if let Some(long) = word.strip_prefix("--") {
         let (name, value) = match long.split_once('=') {
             Some((name, value)) => (name, Some(value.to_string())),
@@ -148,7 +179,7 @@ fn store<'w>(
     option: &Opt,
     value: Option<String>,
     words: &mut impl Iterator<Item = &'w String>,
-) -> Result<(), String> {
+) -> std::result::Result<(), String> {
     let value = match (option.value, value) {
         (false, _) => String::new(),
         (true, Some(value)) => value,
@@ -162,7 +193,7 @@ fn store<'w>(
     Ok(())
 }
 
-fn check_required(options: &[Opt], args: &Args) -> Result<(), String> {
+fn check_required(options: &[Opt], args: &Args) -> std::result::Result<(), String> {
     let missing = options.iter().find(|o| o.need == Need::Required && !args.has(o.short));
     if let Some(option) = missing {
         return Err(format!("Missing required option: {}", option.short));

@@ -1,17 +1,13 @@
 //! Commands on topics: updateTopic, topicRoute, topicStatus, topicList.
 
-use std::collections::BTreeSet;
-
 use super::options::{Args, Opt};
-use super::table::{self, Column};
+use super::text::{self, out, outln};
 use crate::base::{Error, Result, json};
 use crate::client::Admin;
 use crate::message::topic::{DLQ_PREFIX, RETRY_PREFIX};
-use crate::protocol::Command;
-use crate::protocol::body::route::{BrokerData, TopicRouteData};
-use crate::protocol::body::topic::{GroupList, TopicConfig};
-use crate::protocol::code::{request, response};
-use crate::protocol::headers::topic::TopicName;
+use crate::protocol::body::route::{BrokerData, QueueData, TopicRouteData};
+use crate::protocol::body::topic::TopicConfig;
+use crate::protocol::code::response;
 
 /// Namespace of the KV table that makes topics ordered.
 const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
@@ -41,9 +37,9 @@ pub const LIST: &[Opt] = &[Opt::flag("c", "clusterModel", "clusterModel")];
 pub fn update(admin: &Admin, args: &Args) -> Result<()> {
     let config = TopicConfig {
         topic_name: args.required("t").to_string(),
-        read_queue_nums: number(args, "r", 8)?,
-        write_queue_nums: number(args, "w", 8)?,
-        perm: number(args, "p", 6)?,
+        read_queue_nums: args.number("r", 8)?,
+        write_queue_nums: args.number("w", 8)?,
+        perm: args.number("p", 6)?,
         topic_sys_flag: i32::from(args.is_true("u")) | (i32::from(args.is_true("s")) << 1),
         order: args.is_true("o"),
         ..TopicConfig::default()
@@ -52,21 +48,21 @@ pub fn update(admin: &Admin, args: &Args) -> Result<()> {
         admin.update_topic(broker, &config)?;
         if config.order {
             let value = order_one(admin, broker, &config)?;
-            print!("set broker orderConf. isOrder=true, orderConf=[{value}]");
+            out!("set broker orderConf. isOrder=true, orderConf=[{value}]");
         }
-        println!("create topic to {broker} success.");
+        outln!("create topic to {broker} success.");
     } else {
         let cluster = args.required("c");
         for broker in super::cluster::masters(admin, cluster)? {
             admin.update_topic(&broker, &config)?;
-            println!("create topic to {broker} success.");
+            outln!("create topic to {broker} success.");
         }
         if config.order {
             let value = order_cluster(admin, cluster, &config)?;
-            print!("set cluster orderConf. isOrder=true, orderConf=[{value}]");
+            out!("set cluster orderConf. isOrder=true, orderConf=[{value}]");
         }
     }
-    println!("{}", describe(&config));
+    out!("{}", text::topic_config(&config));
     Ok(())
 }
 
@@ -107,48 +103,27 @@ fn order_cluster(admin: &Admin, cluster: &str, config: &TopicConfig) -> Result<S
     Ok(value)
 }
 
-/// RocketMQ's text of a topic configuration.
-fn describe(config: &TopicConfig) -> String {
-    format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
-         topicFilterType={}, topicSysFlag={}, order={}]",
-        config.topic_name,
-        config.read_queue_nums,
-        config.write_queue_nums,
-        table::permission(config.perm),
-        config.topic_filter_type.name(),
-        config.topic_sys_flag,
-        config.order,
-    )
-}
-
 /// Prints who serves a topic, as JSON or as a table.
 pub fn route(admin: &Admin, args: &Args) -> Result<()> {
     let route = admin.topic_route(args.required("t"))?;
     if args.has("l") {
         route_table(&route);
     } else {
-        println!("{}", json::to_pretty(&route));
+        outln!("{}", json::to_pretty(&route));
     }
     Ok(())
 }
 
 fn route_table(route: &TopicRouteData) {
-    const COLUMNS: [Column; 6] = [
-        Column::Left(45),
-        Column::Left(32),
-        Column::Left(50),
-        Column::Left(10),
-        Column::Left(11),
-        Column::Left(5),
-    ];
-    let line = |cells: &[&str]| println!("{}", table::row(&COLUMNS, &[1; 5], cells));
-    line(&["#ClusterName", "#BrokerName", "#BrokerAddrs", "#ReadQueue", "#WriteQueue", "#Perm"]);
+    let line = |[cluster, broker, addresses, read, write, perm]: [&str; 6]| {
+        outln!("{cluster:<45} {broker:<32} {addresses:<50} {read:<10} {write:<11} {perm:<5}");
+    };
+    line(["#ClusterName", "#BrokerName", "#BrokerAddrs", "#ReadQueue", "#WriteQueue", "#Perm"]);
     let mut queues: Vec<_> = route.queue_datas.iter().collect();
     queues.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
     for queue in &queues {
         let broker = route.broker_datas.iter().find(|b| b.broker_name == queue.broker_name);
-        line(&[
+        line([
             broker.map_or("", |broker| broker.cluster.as_str()),
             &queue.broker_name,
             &broker.map(addresses).unwrap_or_default(),
@@ -157,45 +132,46 @@ fn route_table(route: &TopicRouteData) {
             &queue.perm.to_string(),
         ]);
     }
-    println!("{}", "-".repeat(158));
-    line(&[
+    outln!("{:-<158}", "");
+    let sum = |numbers: fn(&QueueData) -> i32| {
+        queues.iter().map(|queue| i64::from(numbers(queue))).sum::<i64>().to_string()
+    };
+    line([
         "Total:",
         &route.broker_datas.len().to_string(),
         "",
-        &queues.iter().map(|queue| queue.read_queue_nums).sum::<i32>().to_string(),
-        &queues.iter().map(|queue| queue.write_queue_nums).sum::<i32>().to_string(),
+        &sum(|queue| queue.read_queue_nums),
+        &sum(|queue| queue.write_queue_nums),
         "",
     ]);
 }
 
 fn addresses(broker: &BrokerData) -> String {
-    let all: Vec<String> =
-        broker.broker_addrs.iter().map(|(id, address)| format!("{id}={address}")).collect();
-    format!("{{{}}}", all.join(", "))
+    let ids: Vec<String> = broker.broker_addrs.keys().map(i64::to_string).collect();
+    text::map(ids.iter().map(String::as_str).zip(broker.broker_addrs.values().map(String::as_str)))
 }
 
 /// Prints the offsets of every queue of a topic.
 pub fn status(admin: &Admin, args: &Args) -> Result<()> {
-    const COLUMNS: [Column; 5] =
-        [Column::Left(32), Column::Left(4), Column::Left(20), Column::Left(20), Column::Free];
-    const GAPS: [usize; 4] = [2, 2, 2, 4];
+    let line = |[broker, queue, min, max, updated]: [&str; 5]| {
+        outln!("{broker:<32}  {queue:<4}  {min:<20}  {max:<20}    {updated}");
+    };
     let stats = admin.topic_stats(args.required("t"))?;
     if stats.offset_table.is_empty() {
         return Err(Error::Config("Not found the topic stats info".into()));
     }
-    let line = |cells: &[&str]| println!("{}", table::row(&COLUMNS, &GAPS, cells));
-    line(&["#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated"]);
+    line(["#Broker Name", "#QID", "#Min Offset", "#Max Offset", "#Last Updated"]);
     let mut rows: Vec<_> = stats.offset_table.iter().collect();
     rows.sort_by(|(a, _), (b, _)| {
         (&a.topic, &a.broker_name, a.queue_id).cmp(&(&b.topic, &b.broker_name, b.queue_id))
     });
     for (queue, offsets) in rows {
         let updated = match offsets.last_update_timestamp {
-            ms if ms > 0 => table::human_time(ms),
+            ms if ms > 0 => text::human_time(ms),
             _ => String::new(),
         };
-        line(&[
-            table::cut(&queue.broker_name, 32),
+        line([
+            text::cut(&queue.broker_name, 32),
             &queue.queue_id.to_string(),
             &offsets.min_offset.to_string(),
             &offsets.max_offset.to_string(),
@@ -205,27 +181,23 @@ pub fn status(admin: &Admin, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Prints all topics, one a line; with `-c` the cluster of each beside it.
+/// Prints all topics, one a line; with `-c` the cluster of each and its consumers beside it.
 pub fn list(admin: &Admin, args: &Args) -> Result<()> {
     let topics = admin.topic_list()?;
     if !args.has("c") {
-        for topic in topics {
-            println!("{topic}");
-        }
+        topics.iter().for_each(|topic| outln!("{topic}"));
         return Ok(());
     }
-    const HEAD: [Column; 3] = [Column::Left(20), Column::Left(48), Column::Left(48)];
-    const COLUMNS: [Column; 3] = [Column::Left(20), Column::Left(64), Column::Left(64)];
-    println!("{}", table::row(&HEAD, &[2; 2], &["#Cluster Name", "#Topic", "#Consumer Group"]));
+    outln!("{:<20}  {:<48}  {:<48}", "#Cluster Name", "#Topic", "#Consumer Group");
     for topic in topics {
         if topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX) {
             continue;
         }
         let (cluster, groups) = whereabouts(admin, &topic).unwrap_or_default();
         let groups = if groups.is_empty() { vec![String::new()] } else { groups };
+        let (cluster, topic) = (text::cut(&cluster, 20), text::cut(&topic, 64));
         for group in groups {
-            let cells = [table::cut(&cluster, 20), table::cut(&topic, 64), table::cut(&group, 64)];
-            println!("{}", table::row(&COLUMNS, &[2; 2], &cells));
+            outln!("{cluster:<20}  {topic:<64}  {:<64}", text::cut(&group, 64));
         }
     }
     Ok(())
@@ -235,47 +207,5 @@ pub fn list(admin: &Admin, args: &Args) -> Result<()> {
 fn whereabouts(admin: &Admin, topic: &str) -> Option<(String, Vec<String>)> {
     let route = admin.topic_route(topic).ok()?;
     let cluster = route.broker_datas.first().map(|broker| broker.cluster.clone())?;
-    Some((cluster, consumers(admin, topic).unwrap_or_default()))
-}
-
-/// The groups that consume a topic, of all its masters, sorted.
-pub fn consumers(admin: &Admin, topic: &str) -> Result<Vec<String>> {
-    let mut groups = BTreeSet::new();
-    for broker in admin.topic_route(topic)?.broker_datas {
-        let Some(master) = broker.broker_addrs.get(&0) else { continue };
-        let mut ask = Command::request(request::QUERY_TOPIC_CONSUME_BY_WHO);
-        TopicName { topic }.encode(&mut ask);
-        groups.extend(GroupList::from_slice(&admin.call(master, ask)?.body)?.group_list);
-    }
-    Ok(groups.into_iter().collect())
-}
-
-/// A number among the options.
-pub fn number<T: std::str::FromStr>(args: &Args, short: &str, default: T) -> Result<T> {
-    match args.get(short) {
-        None => Ok(default),
-        Some(text) => {
-            text.parse().map_err(|_| Error::Config(format!("-{short} {text}: expected a number")))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_configuration_reads_as_in_java() {
-        let config = TopicConfig {
-            topic_name: "T".into(),
-            read_queue_nums: 8,
-            write_queue_nums: 8,
-            ..TopicConfig::default()
-        };
-        assert_eq!(
-            describe(&config),
-            "TopicConfig [topicName=T, readQueueNums=8, writeQueueNums=8, perm=RW-, \
-             topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false]"
-        );
-    }
+    Some((cluster, admin.consumers_of(topic).unwrap_or_default()))
 }

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Error, Result};
-use crate::message::id;
-use crate::message::property;
+use crate::message::{id, property, topic};
 use crate::protocol::Command;
 use crate::protocol::body::MessageQueue;
+use crate::protocol::body::client::{ConsumeMessageDirectlyResult, ConsumerConnection};
 use crate::protocol::body::cluster::{ClusterInfo, KvTable};
 use crate::protocol::body::group::SubscriptionGroupConfig;
-use crate::protocol::body::route::TopicRouteData;
-use crate::protocol::body::stats::TopicStats;
-use crate::protocol::body::topic::{TopicConfig, TopicList};
+use crate::protocol::body::route::{BrokerData, TopicRouteData};
+use crate::protocol::body::stats::{ConsumeStats, TopicStats};
+use crate::protocol::body::topic::{GroupList, TopicConfig, TopicList};
 use crate::protocol::code::{request, response};
+use crate::protocol::headers::client::{ConsumeMessageDirectly, GetConsumerConnectionList};
 use crate::protocol::headers::namesrv::{
     DeleteTopic, GetKvConfigReply, KvKey, PutKvConfig, TopicsByCluster,
 };
 use crate::protocol::headers::pull::{QueryMessage, ViewMessage};
-use crate::protocol::headers::topic::{CreateTopic, DeleteSubscriptionGroup, TopicName};
+use crate::protocol::headers::topic::{
+    CreateTopic, DeleteSubscriptionGroup, GetConsumeStats, TopicName,
+};
 
 use super::inbound::Refuse;
 use super::instance::Instance;
@@ -28,6 +31,8 @@ use super::settings::Settings;
 
 /// For a call of a tool.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For a request that a broker passes on to a client, and for statistics of many queues.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(15);
 /// For a search through an index.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(18);
 
@@ -117,7 +122,7 @@ impl Admin {
         let mut ask = Command::request(request::UPDATE_AND_CREATE_TOPIC);
         let header = CreateTopic {
             topic: &topic.topic_name,
-            default_topic: crate::message::topic::AUTO_CREATE,
+            default_topic: topic::AUTO_CREATE,
             read_queue_nums: topic.read_queue_nums,
             write_queue_nums: topic.write_queue_nums,
             perm: topic.perm,
@@ -146,17 +151,80 @@ impl Admin {
         Ok(())
     }
 
-    /// Offsets of every queue of a topic on its masters.
+    /// Offsets of every queue of a topic.
     pub fn topic_stats(&self, topic: &str) -> Result<TopicStats> {
         let mut all = TopicStats::default();
         for group in self.topic_route(topic)?.broker_datas {
-            let Some(master) = group.broker_addrs.get(&0) else { continue };
+            let Some(address) = replica(&group) else { continue };
             let mut ask = Command::request(request::GET_TOPIC_STATS_INFO);
             TopicName { topic }.encode(&mut ask);
-            let stats = TopicStats::from_slice(&self.call(master, ask)?.body)?;
+            let stats = TopicStats::from_slice(&self.call(address, ask)?.body)?;
             all.offset_table.extend(stats.offset_table);
         }
         Ok(all)
+    }
+
+    /// The groups that consume a topic now or did before, of all its brokers, sorted.
+    pub fn consumers_of(&self, topic: &str) -> Result<Vec<String>> {
+        let mut groups = BTreeSet::new();
+        for broker in self.topic_route(topic)?.broker_datas {
+            let Some(address) = replica(&broker) else { continue };
+            let mut ask = Command::request(request::QUERY_TOPIC_CONSUME_BY_WHO);
+            TopicName { topic }.encode(&mut ask);
+            groups.extend(GroupList::from_slice(&self.call(address, ask)?.body)?.group_list);
+        }
+        Ok(groups.into_iter().collect())
+    }
+
+    /// The clients of a consumer group and what they subscribe, from the first of its brokers
+    /// that has any; code 206 when nobody is online.
+    pub fn consumer_connection(&self, group: &str) -> Result<ConsumerConnection> {
+        let mut trouble = None;
+        for broker in self.topic_route(&topic::retry(group))?.broker_datas {
+            let Some(address) = replica(&broker) else { continue };
+            let mut ask = Command::request(request::GET_CONSUMER_CONNECTION_LIST);
+            GetConsumerConnectionList { consumer_group: group }.encode(&mut ask);
+            match self.call(address, ask) {
+                Ok(reply) => return ConsumerConnection::from_slice(&reply.body),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        Err(trouble.unwrap_or_else(|| not_online(group)))
+    }
+
+    /// How far a consumer group got in every queue of its topics; code 206 when nowhere.
+    pub fn consume_stats(&self, group: &str) -> Result<ConsumeStats> {
+        let mut all = ConsumeStats::default();
+        for broker in self.topic_route(&topic::retry(group))?.broker_datas {
+            let Some(address) = replica(&broker) else { continue };
+            let mut ask = Command::request(request::GET_CONSUME_STATS);
+            GetConsumeStats { consumer_group: group, topic: None }.encode(&mut ask);
+            let reply = self.instance.call(address, ask, RELAY_TIMEOUT)?;
+            let stats = ConsumeStats::from_slice(&reply.body)?;
+            all.consume_tps += stats.consume_tps;
+            all.offset_table.extend(stats.offset_table);
+        }
+        if all.offset_table.is_empty() { Err(not_online(group)) } else { Ok(all) }
+    }
+
+    /// Has the broker that stores a message hand it to one client of a consumer group once more.
+    pub fn consume_directly(
+        &self,
+        group: &str,
+        client_id: &str,
+        message: &MessageExt,
+    ) -> Result<ConsumeMessageDirectlyResult> {
+        let mut ask = Command::request(request::CONSUME_MESSAGE_DIRECTLY);
+        let header = ConsumeMessageDirectly {
+            consumer_group: group,
+            client_id: Some(client_id),
+            msg_id: Some(&message.offset_msg_id),
+            broker_name: None,
+        };
+        header.encode(&mut ask);
+        let address = message.message.store_host.to_string();
+        let reply = self.instance.call(&address, ask, RELAY_TIMEOUT)?;
+        ConsumeMessageDirectlyResult::from_slice(&reply.body)
     }
 
     /// Creates or changes a consumer group on one broker.
@@ -258,8 +326,7 @@ impl Admin {
         let mut found = Vec::new();
         let mut trouble = None;
         for group in self.topic_route(query.topic)?.broker_datas {
-            let replica = group.broker_addrs.values().next();
-            let Some(address) = replica else { continue };
+            let Some(address) = replica(&group) else { continue };
             match self.query_broker(address, &group.broker_name, query) {
                 Ok(messages) => found.extend(messages),
                 Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => (),
@@ -321,6 +388,16 @@ impl Admin {
     pub fn earliest_store_time(&self, queue: &MessageQueue) -> Result<i64> {
         self.instance.earliest_store_time(queue)
     }
+}
+
+/// The master, or another replica when there is none.
+fn replica(broker: &BrokerData) -> Option<&String> {
+    broker.broker_addrs.values().next()
+}
+
+fn not_online(group: &str) -> Error {
+    let remark = format!("the consumer group[{group}] not online, its offset table is empty");
+    Error::refused(response::CONSUMER_NOT_ONLINE, remark)
 }
 
 fn has_key(message: &MessageExt, query: &KeyQuery) -> bool {

@@ -237,6 +237,16 @@ impl MessageExt {
         property::get(&self.message.properties, name)
     }
 
+    /// The message to be sent once more, with all its properties: its unique key stays.
+    pub fn to_message(&self) -> Message {
+        Message {
+            topic: self.message.topic.clone(),
+            body: self.message.body.clone(),
+            flag: self.message.flag,
+            properties: self.message.properties.clone(),
+        }
+    }
+
     /// How often it was consumed before without success.
     pub fn reconsume_times(&self) -> i32 {
         self.message.reconsume_times
