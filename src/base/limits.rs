@@ -63,6 +63,11 @@ pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 pub const CORK_CONNECTIONS: usize = 64;
 /// How long a server that stops goes on sending replies.
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);
+/// Memory for requests that wait in one pool, those of `LONG_REQUEST_BYTES` and more: beyond,
+/// requests are answered SYSTEM_BUSY. Of shorter ones the pool's capacity bounds the number.
+pub const POOL_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// From this size on a request counts for `POOL_BYTES_MAX`.
+pub const LONG_REQUEST_BYTES: usize = 16 * 1024;
 /// How long a pool that stops waits for what its workers have begun.
 pub const POOL_STOP_TIME: Duration = Duration::from_secs(5);
 /// Requests that wait in a name server; further ones are answered SYSTEM_BUSY.
@@ -118,6 +123,7 @@ pub const HELD_PULL_MS_MAX: i64 = 300_000;
 /// Keys of each kind of statistics.
 pub const STATS_ITEMS_MAX: usize = 1_000_000;
 
+const _: () = assert!(POOL_BYTES_MAX >= FRAME_BYTES_MAX);
 const _: () = assert!(HELD_PULLS_PER_TOPIC_MAX <= HELD_PULLS_MAX);
 const _: () = assert!(TOPIC_BYTES_MAX <= i8::MAX as usize);
 const _: () = assert!(KV_BYTES_MAX < FRAME_BYTES_MAX / 2 + 1);

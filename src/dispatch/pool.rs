@@ -2,7 +2,7 @@
 //!
 //! A job is what one wake-up of one connection has brought for this pool, so that a hop between
 //! threads is paid once for all of it. Everything else counts requests: the capacity, the numbers
-//! shown, the limit of the wait. The watch (`Dispatcher`) tends every pool each few milliseconds:
+//! shown, the limit of the wait; and of long ones their memory. The watch (`Dispatcher`) tends every pool each few milliseconds:
 //! it answers requests that have waited too long even if all workers are stuck, takes what a stuck
 //! worker has not begun away from it, and adds workers.
 
@@ -17,7 +17,7 @@ use crossbeam::queue::SegQueue;
 
 use super::gate::Gate;
 use super::{PoolSpec, PoolStats, TICK};
-use crate::base::limits::POOL_STOP_TIME;
+use crate::base::limits::{LONG_REQUEST_BYTES, POOL_BYTES_MAX, POOL_STOP_TIME};
 use crate::base::thread;
 use crate::net::{self, Conn, Request};
 use crate::protocol::code::response::SYSTEM_BUSY;
@@ -44,6 +44,8 @@ pub struct Pool {
     jobs: AtomicUsize,
     /// Requests accepted and not begun.
     queued: AtomicUsize,
+    /// Memory of the long ones among them.
+    bytes: AtomicUsize,
     closed: AtomicBool,
     gate: Gate,
     workers: Mutex<Workers>,
@@ -83,6 +85,7 @@ impl Pool {
             fronted: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             gate: Gate::default(),
             workers: Mutex::default(),
@@ -99,12 +102,36 @@ impl Pool {
         let queued = self.queued.fetch_add(batch.len(), Ordering::SeqCst);
         let closed = self.closed.load(Ordering::SeqCst);
         let room = if closed { 0 } else { self.spec.capacity.saturating_sub(queued) };
-        let refused = batch.split_off(room.min(batch.len()));
+        let refused = batch.split_off(self.fitting(&batch, room));
         self.queued.fetch_sub(refused.len(), Ordering::SeqCst);
         if !batch.is_empty() {
             self.add(Job::Requests(batch));
         }
         refused
+    }
+
+    /// How many of these requests, at most `room`, the queue has memory for; takes it.
+    fn fitting(&self, batch: &VecDeque<Request>, room: usize) -> usize {
+        let mut fitting = 0;
+        for request in batch.iter().take(room) {
+            let bytes = long_bytes(request);
+            if bytes > 0 && self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > POOL_BYTES_MAX
+            {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                break;
+            }
+            fitting += 1;
+        }
+        fitting
+    }
+
+    /// A request leaves the queue; how many it leaves behind.
+    fn leaves(&self, request: &Request) -> usize {
+        let bytes = long_bytes(request);
+        if bytes > 0 {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.queued.fetch_sub(1, Ordering::SeqCst) - 1
     }
 
     /// Queues a piece of work that is not a request any more, whatever the capacity.
@@ -162,7 +189,7 @@ impl Pool {
         let late = batch.front().is_some_and(|request| self.is_late(request));
         seat.begin(batch);
         while let Some(request) = seat.next() {
-            let queued = self.queued.fetch_sub(1, Ordering::SeqCst) - 1;
+            let queued = self.leaves(&request);
             if late {
                 refuse(&request, "[TIMEOUT_CLEAN_QUEUE]", queued);
             } else {
@@ -300,7 +327,7 @@ impl Pool {
                 self.jobs.fetch_sub(1, Ordering::SeqCst);
             }
             drop(front);
-            let queued = self.queued.fetch_sub(1, Ordering::SeqCst) - 1;
+            let queued = self.leaves(&request);
             refuse(&request, prefix, queued);
         }
     }
@@ -357,6 +384,11 @@ impl Seat {
         }
         request
     }
+}
+
+/// What a request counts for `POOL_BYTES_MAX`.
+fn long_bytes(request: &Request) -> usize {
+    Some(request.command.held_bytes()).filter(|bytes| *bytes >= LONG_REQUEST_BYTES).unwrap_or(0)
 }
 
 /// RocketMQ's answer to a request that nobody will handle; it comes for one-way requests as well.

@@ -215,6 +215,12 @@ impl Command {
         })
     }
 
+    /// Bytes of memory that its texts and its body take.
+    pub fn held_bytes(&self) -> usize {
+        let fields = self.fields.as_ref().map_or(0, |fields| fields.text.len());
+        self.body.len() + fields + self.remark.as_ref().map_or(0, String::len)
+    }
+
     /// Body length in bytes, slices included.
     pub fn body_len(&self) -> usize {
         self.body.len() + self.slices.iter().map(Slice::len).sum::<usize>()
