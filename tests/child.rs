@@ -27,12 +27,14 @@ pub struct Refused {
     pub text: String,
 }
 
-/// A broker whose configuration has these lines and small files in `dir`.
+/// A broker whose configuration has these lines and small files in `dir`; it refuses nothing for
+/// being slow.
 pub fn broker_config(dir: &Path, lines: &str) -> String {
     format!(
         "rocketmqHome={dir}\nstorePathRootDir={dir}/store\nlistenPort=0\nbrokerIP1=127.0.0.1\n\
          brokerName=broker-a\nmappedFileSizeCommitLog=262144\nmappedFileSizeConsumeQueue=4000\n\
-         maxHashSlotNum=1000\nmaxIndexNum=2000\nserverSelectorThreads=1\n{lines}\n",
+         maxHashSlotNum=1000\nmaxIndexNum=2000\nserverSelectorThreads=1\n\
+         brokerFastFailureEnable=false\nosPageCacheBusyTimeOutMills=60000\n{lines}\n",
         dir = dir.display()
     )
 }
@@ -123,10 +125,14 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
     /// Stops it in order and returns what it logged.
     pub fn stop(mut self) -> String {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        self.signal("-TERM");
         assert_eq!(self.child.wait().unwrap().code(), Some(143), "{}", self.log());
         self.log()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ferrocket::base::thread::{self, Handle, Stop};
 use ferrocket::message::record;
 use ferrocket::protocol::code::request as codes;
-use ferrocket::protocol::frame;
+use ferrocket::protocol::{Command, frame};
 use ferrocket::sys::process;
 
 use crate::child::{Daemon, broker_config, wait_for};
@@ -128,6 +128,18 @@ fn thousands_of_connections_at_a_broker() {
     flood(&server, Steady::of_broker(server.addr()));
 }
 
+fn create_topic(topic: &str) -> Command {
+    let fields = [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "1"),
+        ("writeQueueNums", "1"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+    ];
+    request(codes::UPDATE_AND_CREATE_TOPIC, &fields)
+}
+
 /// More connections than the process may have files: some are kept for the store.
 #[test]
 fn connections_leave_files_for_the_store() {
@@ -143,18 +155,7 @@ fn connections_leave_files_for_the_store() {
     let others: Vec<_> = (0..400).map(|_| TcpStream::connect(server.addr()).unwrap()).collect();
     // The log goes on over some new files.
     (1..40).for_each(&mut put);
-    let created = request(
-        codes::UPDATE_AND_CREATE_TOPIC,
-        &[
-            ("topic", "FilesToo"),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "1"),
-            ("writeQueueNums", "1"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-        ],
-    );
-    assert_eq!(peer.ask(&created).code, 0);
+    assert_eq!(peer.ask(&create_topic("FilesToo")).code, 0);
     drop(others);
     wait_for("room for another connection", || {
         let stream = TcpStream::connect(server.addr()).unwrap();
@@ -162,4 +163,72 @@ fn connections_leave_files_for_the_store() {
     });
     let log = server.stop();
     assert!(!log.contains(" ERROR "), "{log}");
+}
+
+/// Frames of 15 MiB that never end: what is held for them is bounded.
+#[test]
+fn half_frames_do_not_fill_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Daemon::broker(dir.path(), &broker_config(dir.path(), ""));
+    let steady = Steady::of_broker(server.addr());
+    let mut long = request(9999, &[]);
+    long.body = vec![1; 15 << 20];
+    let bytes = frame::encode(&long);
+    let mut most = 0;
+    let half: Vec<_> = (0..160)
+        .map(|n| {
+            let mut stream = TcpStream::connect(server.addr()).unwrap();
+            // The server may have closed it by now.
+            let _ = stream.write_all(&bytes[..5 << 20]);
+            if n % 16 == 0 {
+                most = most.max(server.resident_mib());
+            }
+            stream
+        })
+        .collect();
+    steady.wait_for_more();
+    most = most.max(server.resident_mib());
+    assert!(most < 600, "{most} MiB for {} half frames of 5 MiB", half.len());
+    // The last of them can still be completed.
+    let mut last = half.into_iter().next_back().unwrap();
+    last.write_all(&bytes[5 << 20..]).unwrap();
+    assert_eq!(Peer::over(last).receive().code, 3);
+    steady.stop();
+}
+
+/// Long requests for a pool whose only thread is stuck: what waits for it is bounded.
+#[test]
+fn queued_requests_do_not_fill_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let namesrv = Daemon::namesrv(dir.path());
+    let lines = format!(
+        "adminBrokerThreadPoolNums=1\nregisterBrokerTimeoutMills=20000\nnamesrvAddr={}",
+        namesrv.addr()
+    );
+    let server = Daemon::broker(dir.path(), &broker_config(dir.path(), &lines));
+    let steady = Steady::of_broker(server.addr());
+    steady.wait_for_more();
+    // The answer to a new topic waits for the NameServer, which says no word any more.
+    namesrv.signal("-STOP");
+    let mut peer = server.peer();
+    let mut most = 0;
+    let mut refused = 0;
+    for n in 0..60 {
+        let mut command = create_topic(&format!("Slow{n}"));
+        command.body = vec![1; 15 << 20];
+        peer.send(&command);
+        most = most.max(server.resident_mib());
+    }
+    while refused < 30 {
+        let reply = peer.receive();
+        if reply.code == 2 {
+            let remark = "[OVERLOAD]system busy, start flow control for a while";
+            assert_eq!(reply.remark.as_deref(), Some(remark));
+            refused += 1;
+        }
+    }
+    steady.wait_for_more();
+    most = most.max(server.resident_mib());
+    assert!(most < 600, "{most} MiB for queued requests");
+    steady.stop();
 }
