@@ -39,7 +39,7 @@ const USES: &[(&str, &[&str])] = &[
     ),
     ("client", &["base", "sys", "config", "message", "protocol", "net"]),
     ("admin", &["base", "sys", "config", "message", "protocol", "net", "client"]),
-    ("bench", &["base", "sys", "config", "message", "protocol", "net", "client"]),
+    ("bench", &["base", "sys", "config", "message", "protocol", "store"]),
 ];
 
 /// These stand above all others and may use every module.

@@ -1,43 +1,72 @@
-//! The closed loop: every connection keeps a number of requests under way.
+//! The threads that load a broker, and what they share.
 
-use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-
-use super::template::{self, Template};
-use super::{Kind, Settings};
-use crate::base::error::IoContext;
+use super::outcome::Outcome;
+use super::settings::{Kind, Settings};
+use super::worker::Worker;
 use crate::base::{Error, Result, thread};
 
 /// How often a thread without answers looks whether the run has ended.
-const TICK: Duration = Duration::from_millis(50);
-const READ_BYTES: usize = 1024 * 1024;
-/// Longest latency told apart: one minute in ns. Longer ones count as this.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
+pub const TICK: Duration = Duration::from_millis(50);
+/// How long answers, and deliveries, are awaited after the end.
+const DRAIN: Duration = Duration::from_secs(5);
 
-/// What was measured, all threads together.
-pub struct Outcome {
-    pub seconds: f64,
-    /// Messages sent or received with success.
-    pub messages: u64,
-    /// Body bytes of a send, bytes of stored records of a pull.
-    pub bytes: u64,
-    pub refused: u64,
-    /// Code of the last refused request.
-    pub refused_code: i32,
-    /// Nanoseconds from request to answer, successful requests only.
-    pub latency: Histogram<u64>,
+/// What the threads share.
+pub struct Shared {
+    epoch: Instant,
+    /// The measurement in ns since `epoch`.
+    start: AtomicU64,
+    end: AtomicU64,
+    pub stop: AtomicBool,
+    /// The number of the next message.
+    pub sequence: AtomicU64,
+    /// Threads with work left; without any the run ends early.
+    pub working: AtomicUsize,
+    /// Threads whose producers may still get answers.
+    pub producing: AtomicUsize,
+    /// Messages acknowledged, and delivered, since the start of the load (e2e).
+    pub acknowledged: AtomicU64,
+    pub delivered: AtomicU64,
+    /// Tells the messages of this run from others in the topic.
+    pub run: u64,
+    /// Where the consumers begin in each queue (e2e).
+    pub offsets: Vec<u64>,
 }
 
-struct Shared {
-    measuring: AtomicBool,
-    stop: AtomicBool,
-    sequence: AtomicU64,
+impl Shared {
+    /// Nanoseconds since the load began.
+    pub fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// How far `at` lies in the measurement, when it does.
+    pub fn measured(&self, at: u64) -> Option<u64> {
+        let start = self.start.load(Ordering::Relaxed);
+        let end = self.end.load(Ordering::Relaxed);
+        (start..end).contains(&at).then(|| at - start)
+    }
+
+    /// A thread has nothing left to do; the last one ends the measurement.
+    pub fn has_ended_one(&self) {
+        if self.working.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.end_at(self.now());
+        }
+    }
+
+    fn end_at(&self, now: u64) {
+        let order = Ordering::Relaxed;
+        // Only the first end counts.
+        let _ = self.end.compare_exchange(u64::MAX, now, order, order);
+    }
+
+    /// Whether, so long after the end, nothing is waited for.
+    pub fn drained(&self, now: u64) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        end != u64::MAX && now.saturating_sub(end) > DRAIN.as_nanos() as u64
+    }
 }
 
 /// Running load.
@@ -45,18 +74,26 @@ pub struct Load {
     shared: Arc<Shared>,
     handles: Vec<thread::Handle>,
     results: crossbeam::channel::Receiver<Result<Outcome>>,
-    threads: usize,
-    started: std::cell::Cell<Option<Instant>>,
-    seconds: std::cell::Cell<f64>,
+    settings: Settings,
+    seconds: f64,
 }
 
 impl Load {
-    /// Connects and begins to send, not yet measuring.
-    pub fn start(settings: &Settings) -> Result<Load> {
+    /// Connects and begins to send, not yet measuring. `offsets` is where the consumers of e2e
+    /// begin in each queue.
+    pub fn start(settings: &Settings, offsets: Vec<u64>) -> Result<Load> {
         let shared = Arc::new(Shared {
-            measuring: AtomicBool::new(false),
+            epoch: Instant::now(),
+            start: AtomicU64::new(if settings.warmup == 0.0 { 0 } else { u64::MAX }),
+            end: AtomicU64::new(u64::MAX),
             stop: AtomicBool::new(false),
             sequence: AtomicU64::new(0),
+            working: AtomicUsize::new(settings.threads),
+            producing: AtomicUsize::new(settings.threads),
+            acknowledged: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            run: crate::base::clock::now_ms() as u64 ^ u64::from(std::process::id()) << 44,
+            offsets,
         });
         let (sender, results) = crossbeam::channel::bounded(settings.threads);
         let mut handles = Vec::new();
@@ -67,255 +104,81 @@ impl Load {
                 let _ = sender.send(outcome);
             })?);
         }
-        let threads = settings.threads;
-        let (started, seconds) = (Default::default(), Default::default());
-        Ok(Load { shared, handles, results, threads, started, seconds })
+        Ok(Load { shared, handles, results, settings: settings.clone(), seconds: 0.0 })
     }
 
-    /// Lets the load run for a while and begins to measure.
-    pub fn measure_after(&self, warmup: Duration) {
-        std::thread::sleep(warmup);
-        self.started.set(Some(Instant::now()));
-        self.shared.measuring.store(true, Ordering::Relaxed);
-    }
-
-    /// Measures for a while, or until a thread failed.
-    pub fn run_for(&self, duration: Duration) {
-        let end = Instant::now() + duration;
-        while Instant::now() < end && self.results.is_empty() {
-            std::thread::sleep(TICK.min(end.saturating_duration_since(Instant::now())));
+    /// Lets the load run for the time of its settings and begins to measure. Without a warm-up it
+    /// measures from the start.
+    pub fn warm_up(&self) {
+        if self.settings.warmup > 0.0 {
+            self.wait(Instant::now() + Duration::from_secs_f64(self.settings.warmup));
+            self.shared.start.store(self.shared.now(), Ordering::Relaxed);
         }
-        self.shared.measuring.store(false, Ordering::Relaxed);
-        if let Some(started) = self.started.get() {
-            self.seconds.set(started.elapsed().as_secs_f64());
+    }
+
+    /// Measures for the time of its settings, or until a thread failed or all had nothing left to
+    /// do.
+    pub fn measure(&mut self) {
+        self.wait(Instant::now() + Duration::from_secs_f64(self.settings.seconds));
+        self.shared.end_at(self.shared.now());
+        let start = self.shared.start.load(Ordering::Relaxed);
+        let end = self.shared.end.load(Ordering::Relaxed);
+        self.seconds = end.saturating_sub(start) as f64 / 1e9;
+    }
+
+    fn wait(&self, end: Instant) {
+        while Instant::now() < end
+            && self.results.is_empty()
+            && self.shared.working.load(Ordering::Relaxed) > 0
+        {
+            std::thread::sleep(TICK.min(end.saturating_duration_since(Instant::now())));
         }
     }
 
     /// Ends the load and adds up.
     pub fn finish(self) -> Result<Outcome> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut total = Outcome::new()?;
-        total.seconds = self.seconds.get();
-        for _ in 0..self.threads {
-            let part = self
-                .results
-                .recv()
-                .map_err(|_| Error::Timeout("a load thread ended without a result".into()))??;
-            total.add(&part)?;
+        let mut total = Outcome::new(self.settings.seconds, self.settings.queues)?;
+        total.seconds = self.seconds;
+        let mut failed = None;
+        for _ in &self.handles {
+            match self.results.recv() {
+                Ok(Ok(part)) => total.add(&part)?,
+                Ok(Err(error)) => failed = failed.or(Some(error)),
+                Err(_) => {
+                    failed =
+                        Some(Error::Timeout("a load thread ended without a result".to_string()));
+                    break;
+                }
+            }
         }
         for handle in self.handles {
             handle.join();
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if self.settings.kind == Kind::E2e {
+            let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
+            let delivered = self.shared.delivered.load(Ordering::Relaxed);
+            total.undelivered = acknowledged.saturating_sub(delivered);
+        }
+        if self.settings.verify {
+            check_offsets(&self.settings, &mut total);
         }
         Ok(total)
     }
 }
 
-impl Outcome {
-    fn new() -> Result<Outcome> {
-        let latency = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)
-            .map_err(|error| Error::Config(error.to_string()))?;
-        Ok(Outcome { seconds: 0.0, messages: 0, bytes: 0, refused: 0, refused_code: 0, latency })
-    }
-
-    fn add(&mut self, part: &Outcome) -> Result<()> {
-        self.messages += part.messages;
-        self.bytes += part.bytes;
-        self.refused += part.refused;
-        if part.refused > 0 {
-            self.refused_code = part.refused_code;
+/// Whether each queue gave every offset once.
+fn check_offsets(settings: &Settings, total: &mut Outcome) {
+    for (queue, stored) in total.stored.iter().enumerate() {
+        if !stored.is_continuous(settings.per_request() as u64) {
+            total.faults.add(|| {
+                format!(
+                    "the offsets of queue {queue} are not continuous (has it another producer?)"
+                )
+            });
         }
-        self.latency.add(&part.latency).map_err(|error| Error::Config(error.to_string()))
-    }
-}
-
-/// One thread and its connections.
-struct Worker<'a> {
-    settings: &'a Settings,
-    shared: &'a Shared,
-    poll: Poll,
-    connections: Vec<Connection>,
-    templates: Vec<Template>,
-    outcome: Outcome,
-    buffer: Vec<u8>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    received: Vec<u8>,
-    out: Vec<u8>,
-    /// When the request of each slot was written.
-    sent: Vec<Instant>,
-    /// The queue each slot works on, and its next offset.
-    queue: Vec<usize>,
-    offset: Vec<u64>,
-}
-
-impl<'a> Worker<'a> {
-    fn new(settings: &'a Settings, shared: &'a Shared, index: usize) -> Result<Worker<'a>> {
-        let poll = Poll::new().what(|| "make an epoll".into())?;
-        let mut connections = Vec::new();
-        for number in (index..settings.connections).step_by(settings.threads) {
-            connections.push(Connection::open(settings, number)?);
-            let token = Token(connections.len() - 1);
-            let stream = &mut connections[token.0].stream;
-            poll.registry()
-                .register(stream, token, Interest::READABLE | Interest::WRITABLE)
-                .what(|| "register a connection".into())?;
-        }
-        let templates = (0..settings.queues)
-            .map(|queue| Template::new(settings, queue))
-            .collect::<Result<_>>()?;
-        let outcome = Outcome::new()?;
-        let buffer = vec![0; READ_BYTES];
-        Ok(Worker { settings, shared, poll, connections, templates, outcome, buffer })
-    }
-
-    fn run(mut self) -> Result<Outcome> {
-        for index in 0..self.connections.len() {
-            for slot in 0..self.settings.inflight {
-                self.request(index, slot);
-            }
-            self.connections[index].write()?;
-        }
-        let mut events = Events::with_capacity(1024);
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            match self.poll.poll(&mut events, Some(TICK)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.what(|| "wait for answers".into())?,
-            }
-            for event in &events {
-                let index = event.token().0;
-                if event.is_readable() {
-                    self.read(index)?;
-                }
-                self.connections[index].write()?;
-            }
-        }
-        Ok(self.outcome)
-    }
-
-    fn request(&mut self, index: usize, slot: usize) {
-        let connection = &mut self.connections[index];
-        let queue = connection.queue[slot];
-        let number = match self.settings.kind {
-            Kind::Send => {
-                connection.queue[slot] = (queue + 1) % self.settings.queues;
-                self.shared.sequence.fetch_add(1, Ordering::Relaxed)
-            }
-            Kind::Pull => connection.offset[slot],
-        };
-        self.templates[queue].write(&mut connection.out, slot, number);
-        connection.sent[slot] = Instant::now();
-    }
-
-    fn read(&mut self, index: usize) -> Result<()> {
-        loop {
-            let count = match self.connections[index].stream.read(&mut self.buffer) {
-                Ok(0) => return Err(Error::Protocol("the broker closed a connection".into())),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).what(|| "read from the broker".into()),
-            };
-            let mut received = std::mem::take(&mut self.connections[index].received);
-            received.extend_from_slice(&self.buffer[..count]);
-            let used = self.answers(index, &received)?;
-            received.drain(..used);
-            self.connections[index].received = received;
-            if count < self.buffer.len() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Handles the whole frames at the head of `received` and returns how long they are.
-    fn answers(&mut self, index: usize, received: &[u8]) -> Result<usize> {
-        let measuring = self.shared.measuring.load(Ordering::Relaxed);
-        let mut used = 0;
-        while let Some(len) = template::frame_len(&received[used..]) {
-            let frame = &received[used..used + len];
-            let answer = template::scan(frame)?;
-            if answer.slot >= self.settings.inflight {
-                return Err(Error::Protocol("an answer to a request that was not sent".into()));
-            }
-            let body = &frame[answer.body.clone()];
-            let (messages, bytes) = self.advance(index, &answer, body);
-            if measuring {
-                self.count(index, &answer, messages, bytes);
-            }
-            self.request(index, answer.slot);
-            used += len;
-        }
-        Ok(used)
-    }
-
-    /// Moves a pull on; returns the messages and bytes the answer stands for.
-    fn advance(&mut self, index: usize, answer: &template::Answer, body: &[u8]) -> (u64, u64) {
-        if self.settings.kind == Kind::Send {
-            return (1, self.settings.size as u64);
-        }
-        let connection = &mut self.connections[index];
-        match answer.next_offset {
-            Some(next) if answer.code == 0 => {
-                connection.offset[answer.slot] = next;
-                (template::count_records(body), body.len() as u64)
-            }
-            _ => {
-                // The end of the queue: begin again.
-                connection.offset[answer.slot] = 0;
-                (0, 0)
-            }
-        }
-    }
-
-    fn count(&mut self, index: usize, answer: &template::Answer, messages: u64, bytes: u64) {
-        const PULL_NOT_FOUND: i32 = 19;
-        const PULL_OFFSET_MOVED: i32 = 21;
-        let end_of_queue = self.settings.kind == Kind::Pull
-            && matches!(answer.code, PULL_NOT_FOUND..=PULL_OFFSET_MOVED);
-        if answer.code == 0 {
-            let elapsed = self.connections[index].sent[answer.slot].elapsed().as_nanos() as u64;
-            self.outcome.latency.saturating_record(elapsed);
-            self.outcome.messages += messages;
-            self.outcome.bytes += bytes;
-        } else if !end_of_queue {
-            self.outcome.refused += 1;
-            self.outcome.refused_code = answer.code;
-        }
-    }
-}
-
-impl Connection {
-    fn open(settings: &Settings, number: usize) -> Result<Connection> {
-        let what = || format!("connect to {}", settings.broker);
-        let stream = std::net::TcpStream::connect(settings.broker).what(what)?;
-        stream.set_nodelay(true).what(what)?;
-        stream.set_nonblocking(true).what(what)?;
-        let slots = settings.inflight;
-        // Neighbouring connections and slots begin on different queues.
-        let queue = (0..slots).map(|slot| (number + slot) % settings.queues).collect();
-        Ok(Connection {
-            stream: TcpStream::from_std(stream),
-            received: Vec::new(),
-            out: Vec::new(),
-            sent: vec![Instant::now(); slots],
-            queue,
-            offset: vec![0; slots],
-        })
-    }
-
-    /// Writes what it can; the rest waits for the next event.
-    fn write(&mut self) -> Result<()> {
-        let mut done = 0;
-        while done < self.out.len() {
-            match self.stream.write(&self.out[done..]) {
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).what(|| "write to the broker".into()),
-            }
-        }
-        self.out.drain(..done);
-        Ok(())
     }
 }

@@ -1,19 +1,39 @@
 //! mqbench: a cheap load generator that measures a broker, ours or Java's, over the wire.
 //!
-//! `template` holds ready frames that only have digits patched into them, `load` drives the
-//! connections in a closed loop, `server` reads what the measured process spent, `report` prints.
+//! A run: `template` holds ready frames that only have digits patched into them; `load` starts
+//! threads, each a `worker` with an event loop over its `connection`s, paced by `schedule` in an
+//! open loop; `answer` reads what comes back and `check` checks it; the counts are in `outcome`.
+//! `usage` reads what the measured process and the machine spent meanwhile, `limits` what the
+//! machine could do at most. `run` puts one run together, `compare` alternates two brokers, and
+//! `figures`, `report` and `plot` show it.
 
+mod answer;
+mod check;
+mod compare;
+mod connection;
+mod control;
+mod figures;
+mod idle;
+mod limits;
 mod load;
+mod outcome;
+mod plot;
 mod report;
-mod server;
+mod run;
+mod schedule;
 mod settings;
 mod template;
+mod usage;
+mod worker;
 
-use std::time::Duration;
+use serde_json::Value;
+use std::fs;
 
 use crate::base::Result;
+use crate::base::error::IoContext;
+use run::Run;
 
-pub use settings::{Kind, Settings};
+pub use settings::{Comparison, Kind, Settings, Target};
 
 /// Runs what the command line says and returns the exit code: 0 done, 1 failed or bad usage.
 pub fn main(args: &[String]) -> i32 {
@@ -25,7 +45,12 @@ pub fn main(args: &[String]) -> i32 {
             return 1;
         }
     };
-    match run(&settings) {
+    let done = match &settings.comparison {
+        Some(comparison) => compare(&settings, comparison),
+        None if settings.kind == Kind::Limits => limits(&settings),
+        None => one(&settings),
+    };
+    match done {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("mqbench: {error}");
@@ -34,15 +59,38 @@ pub fn main(args: &[String]) -> i32 {
     }
 }
 
-fn run(settings: &Settings) -> Result<()> {
-    template::prepare_topic(settings)?;
-    let load = load::Load::start(settings)?;
-    load.measure_after(Duration::from_secs_f64(settings.warmup));
-    let before = server::Usage::of(settings.pid)?;
-    let own_before = server::Usage::of(Some(std::process::id()))?;
-    load.run_for(Duration::from_secs_f64(settings.seconds));
-    let after = server::Usage::of(settings.pid)?;
-    let own_after = server::Usage::of(Some(std::process::id()))?;
-    let outcome = load.finish()?;
-    report::print(settings, &outcome, server::spent(before, after), own_after.minus(own_before))
+fn one(settings: &Settings) -> Result<()> {
+    let run = Run::new(settings)?;
+    show(settings, || report::text(&run), || report::json(&run));
+    draw(settings, || plot::of_run(&run))?;
+    run.failure().map_or(Ok(()), Err)
+}
+
+fn limits(settings: &Settings) -> Result<()> {
+    let limits = limits::measure(settings)?;
+    show(settings, || report::limits_text(&limits), || report::limits_json(&limits));
+    Ok(())
+}
+
+/// Each run is told on standard error, since all of them take a while.
+fn compare(settings: &Settings, comparison: &Comparison) -> Result<()> {
+    let compared = compare::compare(settings, comparison, |name, run| {
+        eprintln!("{name}: {}", report::text(run));
+    })?;
+    show(settings, || compared.text(settings), || compared.json());
+    draw(settings, || plot::of_compared(&compared))
+}
+
+fn show(settings: &Settings, text: impl Fn() -> String, json: impl Fn() -> Value) {
+    match settings.json {
+        true => println!("{}", json()),
+        false => println!("{}", text()),
+    }
+}
+
+fn draw(settings: &Settings, picture: impl Fn() -> String) -> Result<()> {
+    match &settings.plot {
+        Some(path) => fs::write(path, picture()).what(|| format!("write {}", path.display())),
+        None => Ok(()),
+    }
 }

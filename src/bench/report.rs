@@ -1,52 +1,47 @@
-//! One line for a person, or one JSON object for a script.
+//! Results as text for a person or as one JSON object for a script.
 
-use super::load::Outcome;
-use super::server::Usage;
-use super::{Kind, Settings};
-use crate::base::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::figures::{figures, percent_of_append, percent_of_loopback};
+use super::limits::{Limits, Loopback};
+use super::run::{FOREIGN_MAX, OWN_MAX, Run};
+use super::settings::{Kind, Settings};
 use crate::protocol::Codec;
 
-/// Prints the result of a run; fails when the broker refused requests or nothing was measured.
-pub fn print(
-    settings: &Settings,
-    outcome: &Outcome,
-    server: Option<Usage>,
-    own: Usage,
-) -> Result<()> {
-    if settings.json {
-        println!("{}", json(settings, outcome, server, own));
-    } else {
-        println!("{}", text(settings, outcome, server, own));
-    }
-    if outcome.messages == 0 {
-        return Err(Error::Timeout("no message was answered in the time of the run".into()));
-    }
-    if outcome.refused > 0 {
-        return Err(Error::refused(
-            outcome.refused_code,
-            format!("the code of the last of {} refused requests", outcome.refused),
-        ));
-    }
-    Ok(())
+/// A run in words, several lines.
+pub fn text(run: &Run) -> String {
+    let mut lines = vec![match run.idle {
+        Some(idle) => format!(
+            "idle {} connections: {:.0} B each; RSS {:.1} MiB before, {:.1} MiB with them",
+            idle.connections,
+            idle.bytes_each(),
+            mib(idle.before),
+            mib(idle.with),
+        ),
+        None => first_line(run),
+    }];
+    lines.extend(server_line(run));
+    lines.extend(machine_line(run));
+    lines.extend(limit_line(run));
+    lines.extend(remarks(run));
+    lines.join("\n")
 }
 
-fn text(settings: &Settings, outcome: &Outcome, server: Option<Usage>, own: Usage) -> String {
+fn first_line(run: &Run) -> String {
+    let outcome = &run.outcome;
     let millions = (outcome.messages as f64 / 1e6).max(1e-9);
-    let micros = |quantile| outcome.latency.value_at_quantile(quantile) as f64 / 1000.0;
     let mut line = format!(
-        "{} {}x{} {} B: {:.0} msg/s, {:.1} MB/s, p50 {:.0} p99 {:.0} p99.9 {:.0} max {:.0} us",
-        name(settings.kind),
-        settings.connections,
-        settings.inflight,
-        settings.size,
-        outcome.messages as f64 / outcome.seconds,
-        outcome.bytes as f64 / outcome.seconds / 1e6,
-        micros(0.5),
-        micros(0.99),
-        micros(0.999),
-        outcome.latency.max() as f64 / 1000.0,
+        "{}: {:.0} msg/s, {:.1} MB/s, p50 {:.0} p99 {:.0} p99.9 {:.0} p99.99 {:.0} max {:.0} us",
+        title(&run.settings),
+        outcome.rate(),
+        outcome.bytes as f64 / outcome.seconds.max(1e-9) / 1e6,
+        outcome.micros(0.5),
+        outcome.micros(0.99),
+        outcome.micros(0.999),
+        outcome.micros(0.9999),
+        outcome.micros(1.0),
     );
-    if let Some(used) = server {
+    if let Some(used) = run.server {
         line.push_str(&format!(
             "; server {:.2} CPU s/M (user {:.2}, system {:.2}), \
              {:.2} minor faults/msg, RSS {:.1} MiB",
@@ -54,49 +49,218 @@ fn text(settings: &Settings, outcome: &Outcome, server: Option<Usage>, own: Usag
             used.user / millions,
             used.system / millions,
             used.minor_faults as f64 / outcome.messages.max(1) as f64,
-            used.resident as f64 / 1048576.0,
+            mib(used.resident),
         ));
     }
-    line.push_str(&format!("; mqbench {:.2} CPU s/M", own.cpu() / millions));
-    if outcome.refused > 0 {
-        line.push_str(&format!("; {} REFUSED", outcome.refused));
-    }
+    line.push_str(&format!("; mqbench {:.2} CPU s/M", run.own.cpu() / millions));
     line
 }
 
-fn json(settings: &Settings, outcome: &Outcome, server: Option<Usage>, own: Usage) -> String {
-    let millions = (outcome.messages as f64 / 1e6).max(1e-9);
-    let micros = |quantile| outcome.latency.value_at_quantile(quantile) as f64 / 1000.0;
-    serde_json::json!({
-        "kind": name(settings.kind),
+/// What was run, shortly: `send 4x16 1024 B`.
+pub fn title(settings: &Settings) -> String {
+    let shape = match (settings.kind, settings.rate) {
+        (Kind::Idle, _) => return format!("idle {} connections", settings.connections),
+        (_, Some(rate)) => format!("{} connections at {rate}/s", settings.connections),
+        (_, None) => format!("{}x{}", settings.connections, settings.inflight),
+    };
+    let many = match settings.kind {
+        Kind::Batch => format!(" {} of", settings.batch),
+        Kind::Pull => format!(" by {},", settings.batch),
+        Kind::E2e => format!(" to {} consumers,", settings.consumers),
+        _ => String::new(),
+    };
+    let codec = if settings.codec == Codec::Binary { " binary" } else { "" };
+    format!("{} {shape}{many} {} B{codec}", settings.kind.name(), settings.size)
+}
+
+fn server_line(run: &Run) -> Option<String> {
+    let used = run.server?;
+    let messages = run.outcome.messages.max(1) as f64;
+    let calls = match used.calls {
+        Some(calls) if run.idle.is_none() => {
+            format!(", {:.3} read+write calls/msg", calls as f64 / messages)
+        }
+        _ => String::new(),
+    };
+    Some(match run.idle {
+        Some(_) => format!("  server: {:.2} CPU s in the time of the run", used.cpu()),
+        None => format!(
+            "  server: {:.2} CPU s, {:.3} waits/msg, {:.3} preemptions/msg{calls}, {} major faults",
+            used.cpu(),
+            used.voluntary as f64 / messages,
+            used.involuntary as f64 / messages,
+            used.major_faults,
+        ),
+    })
+}
+
+fn machine_line(run: &Run) -> Option<String> {
+    run.shares.map(|shares| {
+        format!(
+            "  machine: foreign {:.1} %, kernel threads {:.1} %, steal {:.1} %",
+            shares.foreign, shares.kernel, shares.steal
+        )
+    })
+}
+
+fn limit_line(run: &Run) -> Option<String> {
+    let limits = run.limits?;
+    let append = match limits.appends.zip(percent_of_append(run)) {
+        Some((appends, percent)) => format!(", {percent:.1} % of {appends:.0}/s appends to memory"),
+        None => String::new(),
+    };
+    Some(format!(
+        "  limit: {:.1} % of the {}{append}",
+        percent_of_loopback(run)?,
+        loopback_text(&limits.loopback),
+    ))
+}
+
+fn loopback_text(loopback: &Loopback) -> String {
+    format!(
+        "{:.0} requests/s of an empty server at {}x{} (p50 {:.0} us, {:.2} CPU s/M)",
+        loopback.requests_per_second,
+        loopback.connections,
+        loopback.inflight,
+        loopback.p50,
+        loopback.server_cpu,
+    )
+}
+
+/// What a reader must know before believing the figures.
+pub fn remarks(run: &Run) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(shares) = run.shares.filter(|_| run.disturbed()) {
+        remarks.push(format!(
+            "  DISTURBED: others used {:.0} % of the machine (more than {FOREIGN_MAX:.0} %)",
+            shares.foreign
+        ));
+    }
+    if let Some(share) = run.own_share().filter(|share| *share > OWN_MAX && run.idle.is_none()) {
+        remarks.push(format!(
+            "  DEAR CLIENT: mqbench used {share:.2} of the server's CPU time (more than {OWN_MAX})"
+        ));
+    }
+    let outcome = &run.outcome;
+    if outcome.refused > 0 {
+        remarks.push(format!(
+            "  {} REFUSED, the last with code {}",
+            outcome.refused, outcome.refused_code
+        ));
+    }
+    if run.settings.verify && run.idle.is_none() {
+        remarks.push(format!(
+            "  verified {} answers: {} faults",
+            outcome.verified, outcome.faults.count
+        ));
+    }
+    remarks
+}
+
+/// A run as one JSON object.
+pub fn json(run: &Run) -> Value {
+    let (settings, outcome) = (&run.settings, &run.outcome);
+    let mut all = json!({
+        "kind": settings.kind.name(),
         "connections": settings.connections,
+        "consumers": (settings.kind == Kind::E2e).then_some(settings.consumers),
         "inflight": settings.inflight,
+        "rate": settings.rate,
         "size": settings.size,
         "queues": settings.queues,
+        "batch": settings.batch,
         "codec": if settings.codec == Codec::Json { "json" } else { "binary" },
         "seconds": outcome.seconds,
         "messages": outcome.messages,
         "requests": outcome.latency.len(),
         "refused": outcome.refused,
-        "messagesPerSecond": outcome.messages as f64 / outcome.seconds,
-        "bytesPerSecond": outcome.bytes as f64 / outcome.seconds,
-        "p50us": micros(0.5),
-        "p99us": micros(0.99),
-        "p999us": micros(0.999),
-        "maxus": outcome.latency.max() as f64 / 1000.0,
-        "serverCpuSecondsPerMillion": server.map(|used| used.cpu() / millions),
-        "serverUserSecondsPerMillion": server.map(|used| used.user / millions),
-        "serverSystemSecondsPerMillion": server.map(|used| used.system / millions),
-        "serverMinorFaults": server.map(|used| used.minor_faults),
-        "serverResidentBytes": server.map(|used| used.resident),
-        "benchCpuSecondsPerMillion": own.cpu() / millions,
-    })
-    .to_string()
+        "refusedCode": outcome.refused_code,
+        "unanswered": outcome.unanswered,
+        "undelivered": outcome.undelivered,
+        "verified": settings.verify.then_some(outcome.verified),
+        "faults": settings.verify.then_some(outcome.faults.count),
+        "firstFault": outcome.faults.first,
+        "disturbed": run.disturbed(),
+        "dearClient": run.own_share().is_some_and(|share| share > OWN_MAX),
+    });
+    if let Some(map) = all.as_object_mut() {
+        add_figures(map, run);
+        map.insert("overTime".into(), over_time(run));
+    }
+    all
 }
 
-fn name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Send => "send",
-        Kind::Pull => "pull",
+fn add_figures(map: &mut Map<String, Value>, run: &Run) {
+    for figure in figures(run) {
+        map.insert(figure.key.into(), figure.value.map_or(Value::Null, number));
     }
+}
+
+/// Whole numbers without a point.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
+}
+
+fn over_time(run: &Run) -> Value {
+    let seconds = run.outcome.window_ns as f64 / 1e9;
+    let windows = run.outcome.whole_windows().iter().enumerate();
+    windows
+        .map(|(index, window)| {
+            json!({
+                "second": index as f64 * seconds,
+                "messagesPerSecond": window.messages as f64 / seconds,
+                "p99us": super::outcome::micros(&window.latency, 0.99),
+            })
+        })
+        .collect()
+}
+
+/// The limits of the machine in words.
+pub fn limits_text(limits: &Limits) -> String {
+    let [one, many] = limits.loopback.map(|loopback| {
+        let client = loopback.client_cpu;
+        format!("{}; mqbench {client:.2} CPU s/M", loopback_text(&loopback))
+    });
+    let append = limits.append_warm / limits.record_bytes as f64;
+    let [p50, p99, max] = limits.sync;
+    format!(
+        "loopback: {one}\nloopback: {many}\n\
+         append to a warm map: {append:.0} records/s of {} B, {:.0} MB/s\n\
+         first touch of new pages: {:.0} MB/s\n\
+         write of 512 MiB to the disk: {:.0} MB/s\n\
+         write + fdatasync of one record: p50 {p50:.0} p99 {p99:.0} max {max:.0} us",
+        limits.record_bytes,
+        limits.append_warm / 1e6,
+        limits.first_touch / 1e6,
+        limits.write / 1e6,
+    )
+}
+
+/// The limits of the machine as one JSON object.
+pub fn limits_json(limits: &Limits) -> Value {
+    let loopback = limits.loopback.map(|loopback| {
+        json!({
+            "connections": loopback.connections,
+            "inflight": loopback.inflight,
+            "requestsPerSecond": loopback.requests_per_second,
+            "p50us": loopback.p50,
+            "p99us": loopback.p99,
+            "serverCpuSecondsPerMillion": loopback.server_cpu,
+            "benchCpuSecondsPerMillion": loopback.client_cpu,
+        })
+    });
+    let [p50, p99, max] = limits.sync;
+    json!({
+        "kind": "limits",
+        "loopback": loopback,
+        "recordBytes": limits.record_bytes,
+        "appendBytesPerSecond": limits.append_warm,
+        "firstTouchBytesPerSecond": limits.first_touch,
+        "writeBytesPerSecond": limits.write,
+        "fdatasync": { "p50us": p50, "p99us": p99, "maxus": max },
+    })
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1048576.0
 }

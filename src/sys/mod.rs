@@ -8,6 +8,7 @@ pub mod net;
 pub mod process;
 pub mod signal;
 pub mod time;
+pub mod timer;
 
 use std::io;
 

@@ -1,0 +1,40 @@
+//! Connections that do nothing: what each costs the broker.
+
+use std::time::Duration;
+
+use super::control;
+use super::settings::Settings;
+use super::usage::Usage;
+use crate::base::Result;
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// Connections that were open.
+    pub connections: usize,
+    /// Resident memory of the broker before and with them, in bytes.
+    pub before: u64,
+    pub with: u64,
+}
+
+impl Idle {
+    /// Memory that one connection costs, in bytes; the broker's may also have shrunk.
+    pub fn bytes_each(&self) -> f64 {
+        (self.with as f64 - self.before as f64) / self.connections as f64
+    }
+}
+
+/// Opens the connections, uses each of them once, and holds them for the time of the run. The
+/// broker's memory is looked at after one connection was used, so that what it sets up once is not
+/// counted.
+pub fn hold(settings: &Settings) -> Result<Idle> {
+    drop(control::used_connection(settings)?);
+    let before = Usage::of(settings.pid)?.resident;
+    let mut connections = Vec::with_capacity(settings.connections);
+    for _ in 0..settings.connections {
+        connections.push(control::used_connection(settings)?);
+    }
+    std::thread::sleep(Duration::from_secs_f64(settings.seconds));
+    let with = Usage::of(settings.pid)?.resident;
+    Ok(Idle { connections: connections.len(), before, with })
+}
