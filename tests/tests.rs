@@ -1,7 +1,11 @@
 //! The only test target: a module per subject.
 
+/// mqadmin: output and exit codes of every command.
+mod admin;
 /// Bad input at the sockets: frames, headers, fields, bodies.
 mod bad_frames;
+/// mqbench: what it counts, prints and refuses.
+mod bench;
 /// Daemons as processes of their own, to be killed, starved and watched.
 mod child;
 /// The client library: every way of sending and receiving.

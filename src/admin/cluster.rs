@@ -6,7 +6,7 @@ use super::options::{Args, Opt};
 use super::text::{out, outln};
 use crate::base::{Error, Result, clock};
 use crate::client::Admin;
-use crate::protocol::body::cluster::KvTable;
+use crate::protocol::body::cluster::{ClusterInfo, KvTable};
 
 pub const LIST: &[Opt] = &[
     Opt::flag("m", "moreStats", "Print more stats"),
@@ -33,10 +33,11 @@ pub fn masters(admin: &Admin, cluster: &str) -> Result<Vec<String>> {
 pub fn list(admin: &Admin, args: &Args) -> Result<()> {
     let interval: u64 = args.number("i", 0)?;
     loop {
+        let info = admin.cluster_info()?;
         if args.has("m") {
-            totals(admin)?;
+            totals(admin, &info);
         } else {
-            loads(admin)?;
+            loads(admin, &info);
         }
         if interval == 0 {
             return Ok(());
@@ -46,11 +47,7 @@ pub fn list(admin: &Admin, args: &Args) -> Result<()> {
 }
 
 /// Calls `each` with cluster, broker name, broker id, address and figures of every replica.
-fn every_broker(
-    admin: &Admin,
-    mut each: impl FnMut(&str, &str, i64, &str, &KvTable),
-) -> Result<()> {
-    let info = admin.cluster_info()?;
+fn every_broker(admin: &Admin, info: &ClusterInfo, each: impl Fn(&str, &str, i64, &str, &KvTable)) {
     for (cluster, names) in &info.cluster_addr_table {
         let mut names: Vec<&String> = names.iter().collect();
         names.sort();
@@ -65,15 +62,14 @@ fn every_broker(
             }
         }
     }
-    Ok(())
 }
 
-fn loads(admin: &Admin) -> Result<()> {
-    let line = |[cluster, name, id, address, version, input, output, wait, hour, space]: [&str;
-                    10]| {
+fn loads(admin: &Admin, info: &ClusterInfo) {
+    let line = |cells: [&str; 10]| {
+        let [cluster, name, id, address, version, input, output, wait, hours, space] = cells;
         outln!(
             "{cluster:<16}  {name:<22}  {id:<4}  {address:<22} {version:<16} {input:>19} \
-             {output:>19} {wait:>10} {hour:>5} {space:>6}"
+             {output:>19} {wait:>10} {hours:>5} {space:>6}"
         );
     };
     line([
@@ -88,7 +84,7 @@ fn loads(admin: &Admin) -> Result<()> {
         "#Hour",
         "#SPACE",
     ]);
-    every_broker(admin, |cluster, name, id, address, figures| {
+    every_broker(admin, info, |cluster, name, id, address, figures| {
         let text = |key: &str| figures.table.get(key).map_or("", String::as_str);
         let number = |key: &str| text(key).trim().parse::<f64>().unwrap_or(0.0);
         let load = |rates: &str, pool: &str| {
@@ -97,7 +93,8 @@ fn loads(admin: &Admin) -> Result<()> {
             let wait = text(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"));
             format!("{:9.2}({queued},{wait}ms)", rate.unwrap_or(0.0f64))
         };
-        let age = clock::now_ms() as f64 - number("earliestMessageTimeStamp");
+        let earliest = text("earliestMessageTimeStamp").parse().ok();
+        let age = earliest.map_or(0.0, |ms: f64| clock::now_ms() as f64 - ms);
         line([
             cluster,
             name,
@@ -110,10 +107,10 @@ fn loads(admin: &Admin) -> Result<()> {
             &format!("{:.2}", age / MS_PER_HOUR),
             &format!("{:.4}", number("commitLogDiskRatio")),
         ]);
-    })
+    });
 }
 
-fn totals(admin: &Admin) -> Result<()> {
+fn totals(admin: &Admin, info: &ClusterInfo) {
     let line = |[cluster, name, in_before, out_before, in_today, out_today]: [&str; 6]| {
         outln!(
             "{cluster:<16}  {name:<32} {in_before:>14} {out_before:>14} {in_today:>14} \
@@ -128,7 +125,7 @@ fn totals(admin: &Admin) -> Result<()> {
         "#InTotalToday",
         "#OutTotalToday",
     ]);
-    every_broker(admin, |cluster, name, _, _, figures| {
+    every_broker(admin, info, |cluster, name, _, _, figures| {
         let total = |kind: &str, when: &str| -> i64 {
             let figure = figures.table.get(&format!("msg{kind}Total{when}"));
             figure.and_then(|text| text.parse().ok()).unwrap_or(0)
@@ -144,5 +141,5 @@ fn totals(admin: &Admin) -> Result<()> {
             &between("Put", "TodayMorning", "TodayNow"),
             &between("Get", "TodayMorning", "TodayNow"),
         ]);
-    })
+    });
 }

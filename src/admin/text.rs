@@ -32,7 +32,9 @@ macro_rules! out {
 
 /// `println!` for the commands.
 macro_rules! outln {
-    ($form:literal $($text:tt)*) => { $crate::admin::text::out!("{}\n", format_args!($form $($text)*)) };
+    ($form:literal $($text:tt)*) => {
+        $crate::admin::text::out!("{}\n", format_args!($form $($text)*))
+    };
 }
 
 pub(super) use {out, outln};

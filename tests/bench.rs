@@ -1,0 +1,156 @@
+//! mqbench against a broker in this process: what it counts, prints and refuses.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::*;
+
+/// Exit code, standard output, standard error.
+fn run(words: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mqbench")).args(words).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A short run against the broker of `cluster`, with further options.
+fn bench(cluster: &Cluster, kind: &str, more: &[&str]) -> (i32, String, String) {
+    let address = format!("127.0.0.1:{}", cluster.broker.local_addr().unwrap().port());
+    let short = [
+        kind,
+        "-b",
+        &address,
+        "--connections",
+        "2",
+        "--inflight",
+        "4",
+        "--queues",
+        "3",
+        "--size",
+        "100",
+        "--warmup",
+        "0",
+        "--seconds",
+        "0.2",
+    ];
+    run(&[&short, more].concat())
+}
+
+fn stored(cluster: &Cluster, topic: &str) -> i64 {
+    (0..3).map(|queue_id| max_offset(cluster, topic, queue_id)).sum()
+}
+
+#[test]
+fn what_is_sent_and_pulled_is_counted() {
+    let cluster = Cluster::start();
+    for codec in ["json", "binary"] {
+        let before = stored(&cluster, "B");
+        let more = ["-t", "B", "--codec", codec, "--json"];
+        let (code, out, err) = bench(&cluster, "send", &more);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let sent: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&sent["kind"], &sent["codec"]), (&"send".into(), &codec.into()));
+        assert_eq!((&sent["connections"], &sent["size"]), (&2.into(), &100.into()));
+        assert_eq!(sent["refused"], 0);
+        let messages = sent["messages"].as_i64().unwrap();
+        assert!(messages > 0 && sent["requests"] == messages, "{out}");
+        assert_eq!(sent["bytes"].as_i64(), None, "only rates are shown");
+        let added = stored(&cluster, "B") - before;
+        assert!((messages..=messages + 2 * 4 * 2).contains(&added), "{added} stored: {out}");
+
+        let (code, out, err) = bench(&cluster, "pull", &more);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let pulled: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&pulled["kind"], &pulled["refused"]), (&"pull".into(), &0.into()));
+        assert!(pulled["messages"].as_i64() >= pulled["requests"].as_i64(), "{out}");
+        assert!(pulled["serverCpuSecondsPerMillion"].is_null());
+    }
+}
+
+#[test]
+fn one_line_says_what_was_measured() {
+    let cluster = Cluster::start();
+    let pid = std::process::id().to_string();
+    for (codec, kind) in
+        [("json", "send"), ("json", "pull"), ("binary", "send"), ("binary", "pull")]
+    {
+        let more = ["-t", "B", "--codec", codec, "--pid", &pid];
+        let (code, out, err) = bench(&cluster, kind, &more);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.starts_with(&format!("{kind} 2x4 100 B: ")), "{out}");
+        for part in [" msg/s, ", " MB/s, p50 ", " p99.9 ", "; server ", " MiB; mqbench "] {
+            assert!(out.contains(part), "{part}: {out}");
+        }
+        assert_eq!(out.lines().count(), 1);
+    }
+}
+
+#[test]
+fn refused_requests_fail_the_run() {
+    let cluster = Cluster::with(|config| config.store.max_message_size = 64);
+    let (code, out, err) = bench(&cluster, "send", &["-t", "B", "--json"]);
+    assert_eq!(code, 1);
+    let outcome: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(outcome["messages"], 0);
+    assert!(outcome["refused"].as_i64() > Some(0), "{out}");
+    assert!(err.starts_with("mqbench: "), "{err}");
+    assert!(bench(&cluster, "send", &["-t", "B"]).1.contains(" REFUSED"));
+}
+
+#[test]
+fn nothing_to_pull_and_nobody_to_ask_are_errors() {
+    let cluster = Cluster::start();
+    let (code, _, err) = bench(&cluster, "pull", &["-t", "Empty"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "mqbench: no message was answered in the time of the run\n")
+    );
+    let (code, _, err) = run(&["send", "-b", "127.0.0.1:1"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("127.0.0.1:1"), "{err}");
+}
+
+#[test]
+fn the_option_that_is_wrong_is_named() {
+    for (words, reason) in [
+        (&[][..], "say what to measure: send or pull"),
+        (&["fly"], "send or pull"),
+        (&["send", "--size", "x"], "--size x: expected a number of 0 to 4194304"),
+        (&["send", "--connections", "0"], "--connections 0: expected a number of 1 to 100000"),
+        (&["send", "--seconds", "-1"], "--seconds -1: expected seconds"),
+        (&["send", "--codec", "xml"], "--codec xml: expected json or binary"),
+        (&["send", "-b", "nonsense"], "-b nonsense: expected HOST:PORT"),
+        (&["send", "--speed", "1"], "speed"),
+    ] {
+        let (code, out, err) = run(words);
+        assert_eq!((code, out.as_str()), (1, ""), "{words:?}");
+        assert!(err.starts_with("mqbench: ") && err.contains(reason), "{words:?}: {err}");
+    }
+    assert_eq!(
+        run(&["--version"]),
+        (0, concat!("mqbench ", env!("CARGO_PKG_VERSION"), "\n").into(), String::new())
+    );
+}
+
+#[test]
+fn every_option_has_its_place_in_the_manual() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/mqbench.1");
+    let page = fs::read_to_string(page).unwrap();
+    let long = |word: &str| word.trim_start_matches('-').to_string();
+    let mut documented: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Fl "))
+        .map(|item| long(item.split(' ').rfind(|word| word.starts_with('-')).unwrap()))
+        .collect();
+    let usage = run(&["--help"]).1;
+    let mut offered: Vec<String> = usage
+        .lines()
+        .filter(|line| line.starts_with("    -") || line.starts_with("        --"))
+        .map(|line| long(line.split_whitespace().find(|word| word.starts_with("--")).unwrap()))
+        .collect();
+    documented.sort();
+    offered.sort();
+    assert_eq!(documented, offered);
+}
