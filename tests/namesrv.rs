@@ -323,6 +323,9 @@ fn kv_configuration_survives_a_restart() {
     let mut peer = loopback(&server);
     let entry = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "TopicA"), ("value", "broker-a:4")];
     ok(&mut peer, &request(100, &entry));
+    let empty = [("namespace", ""), ("key", ""), ("value", "")];
+    ok(&mut peer, &request(100, &empty));
+    assert_eq!(ok(&mut peer, &request(101, &empty)).field("value"), Some(""));
     server.stop();
     let server = start_in(root.path());
     let mut peer = loopback(&server);

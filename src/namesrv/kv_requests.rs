@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::base::{Error, Result};
 use crate::dispatch::Outcome;
 use crate::net::Request;
-use crate::protocol::Command;
 use crate::protocol::body::cluster::KvTable;
 use crate::protocol::code::response;
 use crate::protocol::headers::namesrv::{GetKvConfigReply, KvKey, KvNamespace, PutKvConfig};
@@ -15,7 +14,7 @@ use super::{State, answer};
 /// PUT_KV_CONFIG: answered when the value is on disk.
 pub fn put(state: &Arc<State>, request: &Request) -> Result<Outcome> {
     let command = &request.command;
-    if blank(command, "namespace") || blank(command, "key") {
+    if command.field("namespace").is_none() || command.field("key").is_none() {
         return Err(Error::refused(response::SYSTEM_ERROR, "namespace or key is null"));
     }
     let header = PutKvConfig::decode(command)?;
@@ -26,10 +25,6 @@ pub fn put(state: &Arc<State>, request: &Request) -> Result<Outcome> {
         header.namespace, header.key, header.value, request.conn.peer()
     );
     Ok(Outcome::Reply(command.reply(response::SUCCESS)))
-}
-
-fn blank(command: &Command, field: &str) -> bool {
-    command.field(field).is_none_or(str::is_empty)
 }
 
 /// GET_KV_CONFIG.
