@@ -67,7 +67,7 @@ fn refusals_come_in_rocketmq_s_order() {
         (
             Pull { queue_id: 2, ..pull() },
             1,
-            "queueId[2] is illegal, topic:[T] topicConfig.readQueueNums:[2] consumer:[127.0.0.1",
+            "queueId[2] is illegal, topic:[T] topicConfig.readQueueNums:[2] consumer:[/127.0.0.1",
         ),
         (Pull { queue_id: -1, ..pull() }, 1, "queueId[-1] is illegal"),
         (Pull { subscription: "||", ..pull() }, 23, "parse the consumer's subscription failed"),
@@ -149,6 +149,7 @@ fn an_offset_that_is_not_there_is_told() {
     wait_until("events", || max_offset(&cluster, "OFFSET_MOVED_EVENT", 0) == 3);
     let event = &messages(&cluster, "OFFSET_MOVED_EVENT", 0)[1];
     assert_eq!(event.property("TAGS"), Some("consumers"));
+    assert_eq!(event.property("DELAY"), Some("0"));
     assert_eq!(
         String::from_utf8(event.body.clone()).unwrap(),
         r#"{"consumerGroup":"consumers","messageQueue":{"brokerName":"broker-a","queueId":0,"#

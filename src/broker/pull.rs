@@ -153,7 +153,7 @@ fn check(
     }
     if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
         let remark = format!(
-            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
             header.queue_id,
             header.topic,
             topic.read_queue_nums,
@@ -347,6 +347,7 @@ fn tell_offset_moved(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, go
     let mut properties = String::new();
     property::push(&mut properties, property::TAGS, group);
     property::push(&mut properties, property::KEYS, group);
+    property::push(&mut properties, property::DELAY, "0");
     let put = broker.store.put(&MessageRef {
         topic: topic::OFFSET_MOVED_EVENT,
         queue_id: 0,
