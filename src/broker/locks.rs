@@ -3,7 +3,7 @@
 //! In memory only. A lock belongs to a client id, not to a connection: a client that died keeps
 //! its queues until the lock expires.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ impl Locks {
         let mut count = table.count;
         let group = table.groups.entry(request.consumer_group.clone()).or_default();
         let mut granted = Vec::with_capacity(request.mq_set.len());
-        for queue in &request.mq_set {
+        let mut seen = HashSet::with_capacity(request.mq_set.len());
+        for queue in request.mq_set.iter().filter(|&queue| seen.insert(queue)) {
             match group.get_mut(queue) {
                 Some(held) if held.client_id == request.client_id || held.expired(now_ms) => {
                     held.client_id.clone_from(&request.client_id);
