@@ -8,7 +8,7 @@ use crate::base::slice::Slice;
 pub struct QueryResult {
     /// One record each, in the order of the log. Other keys of the same hash are among them.
     pub slices: Vec<Slice>,
-    /// Store time of the newest message in the index.
+    /// Store time of the newest message in the index; 0 when nothing was found.
     pub last_update_timestamp: i64,
     /// Its physical offset.
     pub last_update_offset: i64,
@@ -27,10 +27,11 @@ impl Store {
             bytes += record.len();
             bytes == record.len() || bytes <= QUERY_BYTES_MAX
         });
-        QueryResult {
-            slices: slices.collect(),
-            last_update_timestamp: hits.last_timestamp,
-            last_update_offset: hits.last_physical,
-        }
+        let slices: Vec<Slice> = slices.collect();
+        let (last_update_timestamp, last_update_offset) = match slices.is_empty() {
+            true => (0, 0),
+            false => (hits.last_timestamp, hits.last_physical),
+        };
+        QueryResult { slices, last_update_timestamp, last_update_offset }
     }
 }
