@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::clients::Channel;
 use super::pull::no_expressions;
 use super::{Broker, notify};
-use crate::base::{Result, clock};
+use crate::base::{Error, Result, clock};
 use crate::dispatch::Outcome;
 use crate::message::flags::TOPIC_UNIT_SUB;
 use crate::message::{filter, topic};
@@ -22,6 +22,7 @@ const RETRY_TOPIC_ROUTED: Duration = Duration::from_secs(1);
 /// HEART_BEAT: enters the groups of a client.
 pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let beat = HeartbeatData::from_slice(&request.command.body)?;
+    check_names(&beat)?;
     let channel = Channel {
         conn: request.conn.clone(),
         client_id: beat.client_id,
@@ -49,6 +50,19 @@ pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         broker.register.announce_and_wait(RETRY_TOPIC_ROUTED);
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
+}
+
+/// Without their names neither a client nor its groups can be entered.
+fn check_names(beat: &HeartbeatData) -> Result<()> {
+    let groups: Vec<_> = (beat.consumer_data_set.iter().map(|data| &data.group_name))
+        .chain(beat.producer_data_set.iter().map(|data| &data.group_name))
+        .collect();
+    let missing = match groups.iter().any(|name| name.is_empty()) {
+        true => "groupName",
+        false if beat.client_id.is_empty() && !groups.is_empty() => "clientID",
+        false => return Ok(()),
+    };
+    Err(Error::refused(response::SYSTEM_ERROR, format!("heartbeat without {missing}")))
 }
 
 /// Enters one consumer group; true when its retry topic is new.
