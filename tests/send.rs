@@ -200,10 +200,10 @@ fn batches_that_cannot_be_are_refused() {
     let cluster = Cluster::start();
     let good = batch_body(&[(b"one", "")]);
     let delay = properties(&[("DELAY", "1")]);
-    let half = properties(&[("TRAN_MSG", "true")]);
-    let cases = [(delay.as_str(), good.as_slice()), (&half, &good), ("", &good[..good.len() - 1])];
-    for (text, body) in cases {
-        let mut command = send_v2("T", 0, text, body);
+    let (none, half) = ("0", "4");
+    let cases = [(delay.as_str(), none, &good[..]), ("", half, &good), ("", none, &good[1..])];
+    for (text, sys_flag, body) in cases {
+        let mut command = with("f", sys_flag, send_v2("T", 0, text, body));
         command.code = codes::SEND_BATCH_MESSAGE;
         assert_eq!(cluster.peer().ask(&command).code, 13);
     }

@@ -159,8 +159,8 @@ fn batch(
     mut sent: Sent,
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
-    let Facts { wait, transaction, delay } = facts(given)?;
-    if transaction || delay > 0 {
+    let Facts { wait, delay, .. } = facts(given)?;
+    if header.sys_flag & flags::TRANSACTION_MASK != 0 || delay > 0 {
         return Err(illegal(config));
     }
     let mut text = String::with_capacity(given.len() + 64);
