@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use super::bytes::is_simple;
+
 mod read;
 mod scan;
 mod write;
@@ -46,6 +48,9 @@ pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
 /// Appends the characters of `text` as they stand between the quotes of a JSON text.
 pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
+    if is_simple(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     let mut plain = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if !NEEDS_LOOK[usize::from(byte)] {

@@ -1,5 +1,6 @@
 //! What every module may use and which knows nothing of messages.
 
+pub mod bytes;
 pub mod clock;
 pub mod error;
 pub mod json;

@@ -36,11 +36,11 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let command = &request.command;
     let outcome = SendMessage::decode(command).and_then(|header| {
         let topic = check(broker, &config, request, &header)?;
-        let sent = Sent { queue_id: queue_of(&topic, header.queue_id)?, ..Sent::default() };
+        let queue_id = queue_of(&topic, header.queue_id)?;
         if header.batch || command.code == codes::SEND_BATCH_MESSAGE {
-            batch(broker, &config, request, &header, &topic, sent)
+            batch(broker, &config, request, &header, &topic, queue_id)
         } else {
-            single(broker, &config, request, &header, &topic, sent)
+            single(broker, &config, request, &header, &topic, queue_id)
         }
     });
     let (code, remark) = match outcome {
@@ -54,10 +54,10 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 }
 
 /// What an answer says of a stored message.
-#[derive(Default)]
-struct Sent {
+#[derive(Clone, Copy)]
+struct Sent<'a> {
     /// The topic it was stored under.
-    topic: String,
+    topic: &'a str,
     queue_id: i32,
     messages: u64,
 }
@@ -97,7 +97,7 @@ fn single(
     request: &Request,
     header: &SendMessage,
     topic: &TopicConfig,
-    mut sent: Sent,
+    queue_id: i32,
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
     let facts = facts(given)?;
@@ -114,11 +114,11 @@ fn single(
     let dead_letter = dead_letter(broker, request, header)?;
     let (real_topic, real_queue) = match &dead_letter {
         Some(topic) => (topic.as_str(), 0),
-        None => (header.topic, sent.queue_id),
+        None => (header.topic, queue_id),
     };
     let mut text = String::with_capacity(given.len() + 64);
     let level = delay::level_of(facts.delay, sys_flag, &broker.levels);
-    let (topic, queue_id) = match level {
+    let (topic, stored_queue) = match level {
         Some(level) => {
             text.push_str(given);
             delay::park(&mut text, level, real_topic, real_queue)
@@ -129,11 +129,9 @@ fn single(
         }
     };
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
-    sent.messages = 1;
-    sent.topic = topic.to_owned();
     let message = MessageRef {
         topic,
-        queue_id,
+        queue_id: stored_queue,
         flag: header.flag,
         sys_flag,
         born_timestamp: header.born_timestamp,
@@ -147,6 +145,7 @@ fn single(
     };
     let put = broker.store.put(&message);
     let put = if facts.wait { put } else { put.without_waiting() };
+    let sent = Sent { topic, queue_id, messages: 1 };
     Ok(finish(broker, config, request, put, sent))
 }
 
@@ -156,7 +155,7 @@ fn batch(
     request: &Request,
     header: &SendMessage,
     topic: &TopicConfig,
-    mut sent: Sent,
+    queue_id: i32,
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
     let Facts { wait, delay, .. } = facts(given)?;
@@ -166,10 +165,9 @@ fn batch(
     let mut text = String::with_capacity(given.len() + 64);
     text.push_str(given);
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
-    sent.topic = header.topic.to_owned();
     let batch = MessageRef {
         topic: header.topic,
-        queue_id: sent.queue_id,
+        queue_id,
         flag: header.flag,
         sys_flag: sys_flag(header, topic),
         born_timestamp: header.born_timestamp,
@@ -183,7 +181,7 @@ fn batch(
     };
     let put = broker.store.put_batch(&batch);
     let put = if wait { put } else { put.without_waiting() };
-    sent.messages = put.batch_offsets.len() as u64;
+    let sent = Sent { topic: header.topic, queue_id, messages: put.batch_offsets.len() as u64 };
     Ok(finish(broker, config, request, put, sent))
 }
 
@@ -194,8 +192,9 @@ fn check(
     request: &Request,
     header: &SendMessage,
 ) -> Result<Arc<TopicConfig>> {
-    if clock::now_ms() < config.start_accept_send_request_time_stamp {
-        let when = date_text(config.start_accept_send_request_time_stamp);
+    let opens = config.start_accept_send_request_time_stamp;
+    if opens > 0 && clock::now_ms() < opens {
+        let when = date_text(opens);
         return Err(system_error(format!("broker unable to service, until {when}")));
     }
     let name = header.topic;
@@ -293,16 +292,18 @@ fn finish(
     let mut reply = request.command.reply(response::SUCCESS);
     let Some(wait) = put.wait else {
         let status = put.status_after(PutStatus::PutOk);
-        answer(broker, config, &mut reply, status, &put, &sent);
+        answer(broker, config, &mut reply, status, &put, sent);
         return Outcome::Reply(reply);
     };
     let (broker, responder) = (broker.clone(), request.responder());
+    let (topic, Sent { queue_id, messages, .. }) = (sent.topic.to_owned(), sent);
     let store = broker.store.clone();
     store.when_durable(
         wait,
         Box::new(move |status| {
             let status = put.status_after(status);
-            answer(&broker, &broker.config.get(), &mut reply, status, &put, &sent);
+            let sent = Sent { topic: &topic, queue_id, messages };
+            answer(&broker, &broker.config.get(), &mut reply, status, &put, sent);
             responder.send(reply);
         }),
     );
@@ -316,16 +317,16 @@ fn answer(
     reply: &mut Command,
     status: PutStatus,
     put: &Put,
-    sent: &Sent,
+    sent: Sent,
 ) {
     match stored_code(status) {
         Some(code) => {
             reply.code = code;
             let fields = reply.fields_mut();
-            fields.push("msgId", &message_ids(broker.store_host(), put));
-            fields.push_display("queueId", sent.queue_id);
-            fields.push_display("queueOffset", put.queue_offset);
-            broker.stats.put(&sent.topic, sent.messages, put.size as u64);
+            fields.push_with("msgId", |text| push_message_ids(text, broker.store_host(), put));
+            fields.push_number("queueId", sent.queue_id.into());
+            fields.push_number("queueOffset", put.queue_offset);
+            broker.stats.put(sent.topic, sent.messages, put.size as u64);
         }
         None => {
             let (code, remark) = refusal(broker, config, status);
@@ -336,19 +337,17 @@ fn answer(
     add_trace(reply, config);
 }
 
-/// The offset message id, or those of a batch joined with commas.
-fn message_ids(host: SocketAddr, put: &Put) -> String {
-    if put.batch_offsets.is_empty() {
-        return id::offset_id(host, put.physical_offset);
-    }
-    let mut ids = String::with_capacity(put.batch_offsets.len() * 33);
-    for (index, &offset) in put.batch_offsets.iter().enumerate() {
+/// Appends the offset message id, or those of a batch joined with commas.
+fn push_message_ids(text: &mut String, host: SocketAddr, put: &Put) {
+    let one = [put.physical_offset];
+    let offsets = if put.batch_offsets.is_empty() { &one } else { &put.batch_offsets[..] };
+    text.reserve(offsets.len() * 33);
+    for (index, &offset) in offsets.iter().enumerate() {
         if index > 0 {
-            ids.push(',');
+            text.push(',');
         }
-        id::push_offset_id(&mut ids, host, offset);
+        id::push_offset_id(text, host, offset);
     }
-    ids
 }
 
 /// The response code of a message that is in the log; `None` when it is not.

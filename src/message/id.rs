@@ -100,11 +100,14 @@ fn push_ip(out: &mut String, ip: IpAddr) {
     }
 }
 
+/// Appends the digits of at most 16 bytes.
 fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)] as char);
-        out.push(DIGITS[usize::from(byte & 15)] as char);
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
+    out.push_str(std::str::from_utf8(&digits[..2 * bytes.len()]).unwrap_or_default());
 }
 
 /// The bytes of at most 56 hex digits.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::bytes::find_either;
+
 /// Between name and value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
 /// Between properties.
@@ -80,11 +82,33 @@ pub const WAIT: &str = "WAIT";
 
 /// The pairs in order, those that are skipped left out.
 pub fn iter(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    properties.split(SEPARATOR).filter_map(pair)
+    segments(properties).filter_map(pair)
+}
+
+/// What stands between the separators, empty segments left out.
+fn segments(properties: &str) -> impl Iterator<Item = &str> {
+    let mut rest = properties;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find(rest, SEPARATOR_BYTE).unwrap_or(rest.len());
+            let segment = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if !segment.is_empty() {
+                return Some(segment);
+            }
+        }
+        None
+    })
+}
+
+/// Position of an ASCII character.
+fn find(text: &str, byte: u8) -> Option<usize> {
+    find_either(text.as_bytes(), byte, byte)
 }
 
 fn pair(segment: &str) -> Option<(&str, &str)> {
-    let (name, value) = segment.split_once(NAME_VALUE_SEPARATOR)?;
+    let middle = find(segment, NAME_VALUE_SEPARATOR as u8)?;
+    let (name, value) = (&segment[..middle], &segment[middle + 1..]);
     (!name.is_empty() && !value.is_empty()).then_some((name, value))
 }
 
@@ -153,8 +177,8 @@ pub fn copy_without(properties: &str, name: &str, out: &mut String) {
         return;
     }
     let mut first = out.is_empty();
-    for segment in properties.split(SEPARATOR) {
-        if pair(segment).is_some_and(|(found, _)| found == name) || segment.is_empty() {
+    for segment in segments(properties) {
+        if pair(segment).is_some_and(|(found, _)| found == name) {
             continue;
         }
         if !first {

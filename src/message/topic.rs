@@ -121,11 +121,16 @@ fn is_name_byte(byte: u8) -> bool {
 
 /// String.hashCode of Java, over UTF-16 units.
 pub fn java_hash(text: &str) -> i32 {
+    java_hash_on(0, text)
+}
+
+/// The hash of a text that begins with one whose hash is `hash` and goes on with `text`.
+pub fn java_hash_on(hash: i32, text: &str) -> i32 {
     let step = |hash: i32, unit: i32| hash.wrapping_mul(31).wrapping_add(unit);
     if text.is_ascii() {
-        text.bytes().fold(0, |hash, byte| step(hash, i32::from(byte)))
+        text.bytes().fold(hash, |hash, byte| step(hash, i32::from(byte)))
     } else {
-        text.encode_utf16().fold(0, |hash, unit| step(hash, i32::from(unit)))
+        text.encode_utf16().fold(hash, |hash, unit| step(hash, i32::from(unit)))
     }
 }
 

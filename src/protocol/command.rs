@@ -1,6 +1,7 @@
 //! RemotingCommand: what one frame says, request or response, independent of the header codec.
 
 use std::fmt::{Display, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::base::json;
@@ -50,13 +51,23 @@ pub fn language_of_name(name: &str) -> u8 {
     index.map_or(LANGUAGE_OTHER, |index| index as u8)
 }
 
-/// The ext fields of a header: name and value pairs in the order of arrival, in one allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The ext fields of a header: name and value pairs in the order of arrival.
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
+    /// All names and values, with anything in between.
     text: String,
-    /// End of the name and end of the value in `text`; an entry begins where the one before ended.
-    ends: Vec<(u32, u32)>,
+    pairs: Vec<Pair>,
 }
+
+/// Where a name and a value stand in the text.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// Pairs that the fields of most headers consist of, at most.
+const PAIRS: usize = 16;
 
 impl Fields {
     /// An empty set.
@@ -64,20 +75,46 @@ impl Fields {
         Fields::default()
     }
 
+    /// An empty set with room for the fields of most replies.
+    fn for_reply() -> Fields {
+        Fields { text: String::with_capacity(192), pairs: Vec::with_capacity(8) }
+    }
+
+    /// An empty set that will have pairs out of `text`, and some that must be written.
+    pub(super) fn out_of(text: &str) -> Fields {
+        let mut own = String::with_capacity(text.len() + text.len() / 2);
+        own.push_str(text);
+        Fields { text: own, pairs: Vec::with_capacity(PAIRS) }
+    }
+
+    /// Adds a pair that stands in the text of `out_of`.
+    pub(super) fn push_found(&mut self, name: Range<usize>, value: Range<usize>) {
+        let span = |range: Range<usize>| (range.start as u32, range.end as u32);
+        self.pairs.push(Pair { name: span(name), value: span(value) });
+    }
+
     /// Adds a pair; a later pair of the same name hides an earlier one.
     pub fn push(&mut self, name: &str, value: &str) {
+        self.push_with(name, |text| text.push_str(value));
+    }
+
+    /// Adds a pair whose value `write` appends to the text.
+    pub fn push_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        let start = self.text.len();
         self.text.push_str(name);
-        let name_end = self.text.len() as u32;
-        self.text.push_str(value);
-        self.ends.push((name_end, self.text.len() as u32));
+        let middle = self.text.len();
+        write(&mut self.text);
+        self.push_found(start..middle, middle..self.text.len());
+    }
+
+    /// Takes the last pair out again.
+    pub(super) fn pop(&mut self) {
+        self.pairs.pop();
     }
 
     /// Adds a pair whose value is written by `Display`.
     pub fn push_display(&mut self, name: &str, value: impl Display) {
-        self.text.push_str(name);
-        let name_end = self.text.len() as u32;
-        let _ = write!(self.text, "{value}");
-        self.ends.push((name_end, self.text.len() as u32));
+        self.push_with(name, |text| _ = write!(text, "{value}"));
     }
 
     /// Adds a pair whose value is a number.
@@ -88,55 +125,38 @@ impl Fields {
     /// Makes room for the pairs of a header of `bytes` bytes.
     pub(super) fn reserve(&mut self, bytes: usize) {
         self.text.reserve(bytes);
-        self.ends.reserve(16);
-    }
-
-    /// Adds a pair as `write` appends it to the text: the name, whose end it returns, then the
-    /// value; `None` to add nothing after all.
-    pub(super) fn push_with<E>(
-        &mut self,
-        write: impl FnOnce(&mut String) -> Result<Option<usize>, E>,
-    ) -> Result<(), E> {
-        let start = self.text.len();
-        match write(&mut self.text)? {
-            Some(name_end) => self.ends.push((name_end as u32, self.text.len() as u32)),
-            None => self.text.truncate(start),
-        }
-        Ok(())
+        self.pairs.reserve(PAIRS);
     }
 
     /// The value of `name`; the last one when it occurs more than once.
     pub fn get(&self, name: &str) -> Option<&str> {
-        for index in (0..self.ends.len()).rev() {
-            let (key, value) = self.pair(index);
-            if key == name {
-                return Some(value);
-            }
-        }
-        None
+        self.iter().rev().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// The pairs in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        (0..self.ends.len()).map(|index| self.pair(index))
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        let text = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
+        self.pairs.iter().map(move |pair| (text(pair.name), text(pair.value)))
     }
 
     /// Number of pairs.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.pairs.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    fn pair(&self, index: usize) -> (&str, &str) {
-        let start = if index == 0 { 0 } else { self.ends[index - 1].1 as usize };
-        let (name_end, value_end) = (self.ends[index].0 as usize, self.ends[index].1 as usize);
-        (&self.text[start..name_end], &self.text[name_end..value_end])
+        self.pairs.is_empty()
     }
 }
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Fields) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
 
 /// One request or response.
 #[derive(Clone, Default)]
@@ -208,11 +228,7 @@ impl Command {
 
     /// The ext fields, made empty first when there were none.
     pub fn fields_mut(&mut self) -> &mut Fields {
-        // Room for the fields of most replies: one allocation each for texts and ends.
-        self.fields.get_or_insert_with(|| Fields {
-            text: String::with_capacity(192),
-            ends: Vec::with_capacity(8),
-        })
+        self.fields.get_or_insert_with(Fields::for_reply)
     }
 
     /// Bytes of memory that its texts and its body take.

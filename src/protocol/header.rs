@@ -116,14 +116,23 @@ macro_rules! headers {
         impl $(<$life>)? $header $(<$life>)? {
             /// Reads the ext fields of a command; `Refused` names a required one that is missing
             /// or no number.
-            #[allow(unused_mut, unused_variables)]
+            #[allow(unused_mut, unused_variables, non_upper_case_globals)]
             pub fn decode(
                 command: &$($life)? $crate::protocol::Command,
             ) -> $crate::base::Result<Self> {
+                // Patterns of bytes: told apart by length and byte, not text after text.
+                mod long {
+                    $(pub const $field: &[u8] = $name.as_bytes();)*
+                }
+                mod short {
+                    $($(pub const $field: &[u8] = $short.as_bytes();)?)*
+                }
                 $(let mut $field = None;)*
                 for (name, value) in command.fields.iter().flat_map(|fields| fields.iter()) {
-                    match name {
-                        $($name $(| $short)? => $field = Some(value),)*
+                    match name.as_bytes() {
+                        $(long::$field $(
+                            | $crate::protocol::header::headers!(@short $short, short::$field)
+                        )? => $field = Some(value),)*
                         _ => {}
                     }
                 }
@@ -142,6 +151,7 @@ macro_rules! headers {
             }
         }
     )*};
+    (@short $short:literal, $pattern:pat) => { $pattern };
     (@read $type:ty, $name:literal, $field:ident) => {
         <$type as $crate::protocol::header::Value>::read($name, $field)?
     };

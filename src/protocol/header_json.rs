@@ -1,6 +1,8 @@
 //! The JSON header: read in one pass, straight into a Command, with fastjson's leniency; written in
 //! the order in which Java writes it.
 
+use std::ops::Range;
+
 use crate::base::json::{self, Scanner};
 use crate::base::{Error, Result};
 use crate::protocol::command::{Command, Fields, language_name};
@@ -97,26 +99,22 @@ fn ext_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
         };
     }
     scanner.expect(b'{')?;
-    let mut fields = Fields::new();
-    fields.reserve(scanner.left());
+    let mut fields = Fields::out_of(scanner.rest());
+    let start = scanner.at();
     while !scanner.closes(b'}')? {
-        fields.push_with(|text| {
-            push_name(scanner, text)?;
-            let name_end = text.len();
-            Ok::<_, Error>(push_value(scanner, text)?.then_some(name_end))
-        })?;
+        if let Some((name, value)) = scanner.plain_member() {
+            let found = |range: Range<usize>| range.start - start..range.end - start;
+            fields.push_found(found(name), found(value));
+            continue;
+        }
+        let name = scanner.name()?;
+        let mut value = Ok(true);
+        fields.push_with(&name, |text| value = push_value(scanner, text));
+        if !value? {
+            fields.pop();
+        }
     }
     Ok(Some(fields))
-}
-
-fn push_name(scanner: &mut Scanner<'_>, out: &mut String) -> Result<()> {
-    if matches!(scanner.peek()?, Some(b'"' | b'\'')) {
-        scanner.push_text(out)?;
-        scanner.expect(b':')
-    } else {
-        out.push_str(&scanner.name()?);
-        Ok(())
-    }
 }
 
 /// Appends a value as text: a text itself, of anything else its JSON. False when it is null.

@@ -94,7 +94,7 @@ impl CommitLog {
         if records.len() + BLANK_BYTES > self.segments.size() {
             return Err(PutStatus::MessageIllegal);
         }
-        let give_up = Instant::now() + NEXT_FILE_WAIT;
+        let mut give_up = None;
         loop {
             let (result, rolled) = self.try_append(records, queue);
             match result {
@@ -103,7 +103,10 @@ impl CommitLog {
                     return Ok(done);
                 }
                 Err(Full::Refused(status)) => return Err(status),
-                Err(Full::Next(start)) => self.allocate.wait_for(start, give_up)?,
+                Err(Full::Next(start)) => {
+                    let until = *give_up.get_or_insert_with(|| Instant::now() + NEXT_FILE_WAIT);
+                    self.allocate.wait_for(start, until)?;
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ use super::mapped::MappedFile;
 use crate::base::Result;
 use crate::base::clock;
 use crate::base::error::IoContext;
+use crate::message::topic::{java_hash, java_hash_on};
 
 const HEADER_BYTES: usize = 40;
 const SLOT_BYTES: usize = 4;
@@ -380,9 +381,8 @@ fn file_bytes(slots: i32, capacity: i32) -> usize {
 
 /// Java's `abs(("topic#key").hashCode())`, where the abs of the smallest integer is 0.
 fn key_hash(topic: &str, key: &str) -> i32 {
-    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    let units = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
-    units.fold(0, add).checked_abs().unwrap_or(0)
+    let topic = java_hash_on(java_hash(topic), "#");
+    java_hash_on(topic, key).checked_abs().unwrap_or(0)
 }
 
 /// `bytes` must reach 8 bytes beyond `at`.

@@ -273,7 +273,8 @@ impl Reput {
         position: i64,
         round: &mut Round,
     ) -> std::result::Result<(), Stalled> {
-        let properties = Properties::read(record.properties());
+        let text = record.properties();
+        let properties = Properties::read(text);
         let transaction = flags::transaction(record.sys_flag());
         let rolled_back = transaction == flags::TRANSACTION_ROLLBACK;
         let mut tags_code = 0;
@@ -303,7 +304,7 @@ impl Reput {
                 queue_offset: record.queue_offset(),
                 tags_code,
                 store_timestamp: record.store_timestamp(),
-                properties: record.properties(),
+                properties: text,
             });
         }
         Ok(())
