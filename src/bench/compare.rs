@@ -13,7 +13,7 @@ use crate::base::Result;
 /// Before a run what the last one wrote may reach the disk: until less than this is to be written,
 /// or for this long.
 const DIRTY_KIB: u64 = 64 * 1024;
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// One figure on both sides.
 #[derive(Clone, Debug, PartialEq)]

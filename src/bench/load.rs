@@ -138,7 +138,7 @@ impl Load {
     /// Ends the load and adds up.
     pub fn finish(self) -> Result<Outcome> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut total = Outcome::new(self.settings.seconds, self.settings.queues)?;
+        let mut total = Outcome::new(self.settings.expected_seconds(), self.settings.queues)?;
         total.seconds = self.seconds;
         let mut failed = None;
         for _ in &self.handles {

@@ -10,7 +10,7 @@ const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 320.0;
 /// Left, right, top and bottom of the plot of a panel.
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 45.0;
 const COLORS: [&str; 2] = ["#0b6", "#c33"];

@@ -74,7 +74,7 @@ impl Run {
         let before = Look::now(settings)?;
         let idle = idle::hold(settings)?;
         let after = Look::now(settings)?;
-        let mut outcome = Outcome::new(settings.seconds, settings.queues)?;
+        let mut outcome = Outcome::new(settings.expected_seconds(), settings.queues)?;
         outcome.seconds = settings.seconds;
         let mut run = Run::of(settings, outcome, &before, &after);
         run.idle = Some(idle);

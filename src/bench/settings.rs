@@ -87,6 +87,8 @@ pub struct Settings {
     pub batch: usize,
     /// Each queue is pulled once instead of again and again.
     pub once: bool,
+    /// Messages to send, instead of sending for a time.
+    pub messages: Option<u64>,
     /// Seconds before and of the measurement.
     pub warmup: f64,
     pub seconds: f64,
@@ -146,6 +148,12 @@ impl Settings {
         let default_connections = if kind == Kind::Idle { 2000 } else { 4 };
         let connections = number(matches, "connections", default_connections, 1, 100_000)?;
         let (rate, once) = (rate(matches)?, matches.opt_present("once"));
+        let messages = match matches.opt_present("messages") {
+            true => Some(number(matches, "messages", 0, 1, usize::MAX >> 1)? as u64),
+            false => None,
+        };
+        // With an end of its own every request counts, and the time is only a bound.
+        let (warmup, time) = if once || messages.is_some() { (0.0, 3600.0) } else { (2.0, 10.0) };
         let threads = match rate {
             // One thread can keep any rate that a broker on the same machine can.
             Some(_) => 1,
@@ -164,9 +172,12 @@ impl Settings {
             queues: number(matches, "queues", 4, 1, 1024)?,
             batch: number(matches, "batch", 32, 1, 1024)?,
             once,
-            // What is pulled before the measurement could not be pulled in it.
-            warmup: if once { 0.0 } else { seconds(matches, "warmup", 2.0)? },
-            seconds: seconds(matches, "seconds", 10.0)?,
+            messages,
+            warmup: match warmup > 0.0 {
+                true => seconds(matches, "warmup", warmup)?,
+                false => 0.0,
+            },
+            seconds: seconds(matches, "seconds", time)?,
             limit_seconds: seconds(matches, "limit-seconds", 1.0)?,
             threads: number(matches, "threads", threads, 1, 256)?.min(connections),
             codec: codec(matches)?,
@@ -190,6 +201,9 @@ impl Settings {
         if self.rate.is_some() && !self.kind.sends() {
             return refuse("--rate: only what sends can be paced");
         }
+        if self.messages.is_some() && (!self.kind.sends() || self.rate.is_some()) {
+            return refuse("--messages: only for what sends, and not with --rate");
+        }
         if self.once && self.kind != Kind::Pull {
             return refuse("--once: only for pull");
         }
@@ -200,6 +214,11 @@ impl Settings {
             return refuse("idle: needs --pid, the process whose memory is measured");
         }
         Ok(())
+    }
+
+    /// About how long the measurement will take.
+    pub fn expected_seconds(&self) -> f64 {
+        if self.once || self.messages.is_some() { self.seconds.min(60.0) } else { self.seconds }
     }
 
     /// Messages that one request of a producer carries.
@@ -221,6 +240,7 @@ fn options() -> Options {
         .optopt("", "queues", "queues of the topic to use (4)", "N")
         .optopt("", "batch", "messages of a batch or asked for in one pull (32)", "N")
         .optflag("", "once", "pull each queue once and end")
+        .optopt("", "messages", "send so many and end", "N")
         .optopt("", "warmup", "seconds before the measurement (2)", "SECONDS")
         .optopt("", "seconds", "seconds of the measurement (10)", "SECONDS")
         .optopt("", "limit-seconds", "seconds to measure this machine's limit after (1)", "SECONDS")
@@ -347,6 +367,7 @@ mod tests {
             ("send --rate 0", "--rate 0"),
             ("pull --rate 5", "--rate"),
             ("send --once", "--once"),
+            ("pull --messages 3", "--messages"),
             ("e2e --size 15", "--size"),
             ("idle", "--pid"),
             ("compare 127.0.0.1:1 127.0.0.1:2 limits", "limits"),

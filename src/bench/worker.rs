@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
             templates: templates(form, stamped)?,
             polls,
             scanner: Scanner::default(),
-            outcome: Outcome::new(settings.seconds, settings.queues)?,
+            outcome: Outcome::new(settings.expected_seconds(), settings.queues)?,
             awaited: 0,
             touched: Vec::new(),
             stamps: Vec::new(),
@@ -338,7 +338,9 @@ impl<'a> Worker<'a> {
         }
         let queue = &mut connection.slots[answer.slot].queue;
         *queue = (*queue + 1) % self.settings.queues;
-        Ok(!self.stopping)
+        let sent = self.shared.sequence.load(Ordering::Relaxed);
+        let enough = self.settings.messages.is_some_and(|messages| sent >= messages);
+        Ok(!self.stopping && !enough)
     }
 
     fn pulled(

@@ -94,6 +94,7 @@ fn loopback(settings: &Settings, connections: usize, inflight: usize) -> Result<
         inflight,
         rate: None,
         once: false,
+        messages: None,
         verify: false,
         pid: None,
         warmup: 0.1,
