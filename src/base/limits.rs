@@ -120,6 +120,16 @@ pub const HELD_PULLS_MAX: usize = 200_000;
 pub const HELD_PULLS_PER_TOPIC_MAX: usize = 20_000;
 /// How long a pull may wait, in ms, whatever it asks for.
 pub const HELD_PULL_MS_MAX: i64 = 300_000;
+/// Longest SQL filter expression in bytes.
+pub const SQL_BYTES_MAX: usize = 32 * 1024;
+/// How deep signs, NOTs and parentheses of one are nested.
+pub const SQL_DEPTH_MAX: usize = 100;
+/// Operators of one.
+pub const SQL_OPERATIONS_MAX: usize = 1000;
+/// Different properties that one names.
+pub const SQL_VARIABLES_MAX: usize = 64;
+/// SQL filters of consumer groups that a broker keeps, those of groups that left included.
+pub const FILTERS_MAX: usize = 10_000;
 /// Keys of each kind of statistics.
 pub const STATS_ITEMS_MAX: usize = 1_000_000;
 

@@ -7,6 +7,9 @@ pub mod flags;
 pub mod id;
 pub mod property;
 pub mod record;
+pub mod sql;
+pub mod sql_eval;
+mod sql_token;
 pub mod topic;
 
 use std::net::{Ipv4Addr, SocketAddr};
