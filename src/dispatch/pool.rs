@@ -2,9 +2,9 @@
 //!
 //! A job is what one wake-up of one connection has brought for this pool, so that a hop between
 //! threads is paid once for all of it. Everything else counts requests: the capacity, the numbers
-//! shown, the limit of the wait; and of long ones their memory. The watch (`Dispatcher`) tends every pool each few milliseconds:
-//! it answers requests that have waited too long even if all workers are stuck, takes what a stuck
-//! worker has not begun away from it, and adds workers.
+//! shown, the limit of the wait; and of long ones their memory. The watch (`Dispatcher`) tends
+//! every pool each few milliseconds: it answers requests that have waited too long even if all
+//! workers are stuck, takes what a stuck worker has not begun away from it, and adds workers.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
