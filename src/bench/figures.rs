@@ -98,6 +98,7 @@ fn beside(run: &Run) -> Vec<Figure> {
         figure("benchCpuShare", "", run.own_share()),
         figure("foreignPercent", "foreign %", shares.map(|shares| shares.foreign)),
         figure("kernelPercent", "kernel %", shares.map(|shares| shares.kernel)),
+        figure("diskPercent", "disk busy %", shares.map(|shares| shares.disk)),
         figure("stealPercent", "steal %", shares.map(|shares| shares.steal)),
         figure("loopbackRequestsPerSecond", "", run.limits.map(|l| l.loopback.requests_per_second)),
         figure("loopbackP50us", "", run.limits.map(|limits| limits.loopback.p50)),

@@ -97,8 +97,12 @@ fn server_line(run: &Run) -> Option<String> {
 fn machine_line(run: &Run) -> Option<String> {
     run.shares.map(|shares| {
         format!(
-            "  machine: foreign {:.1} %, kernel threads {:.1} %, steal {:.1} %",
-            shares.foreign, shares.kernel, shares.steal
+            "  machine: foreign {:.1} %, kernel threads {:.1} %, steal {:.1} %, disk busy {:.0} %{}",
+            shares.foreign,
+            shares.kernel,
+            shares.steal,
+            shares.disk,
+            run.bound().map_or(String::new(), |bound| format!("; bound by {bound}")),
         )
     })
 }
@@ -181,6 +185,7 @@ pub fn json(run: &Run) -> Value {
         "faults": settings.verify.then_some(outcome.faults.count),
         "firstFault": outcome.faults.first,
         "disturbed": run.disturbed(),
+        "boundBy": run.bound(),
         "dearClient": run.own_share().is_some_and(|share| share > OWN_MAX),
     });
     if let Some(map) = all.as_object_mut() {

@@ -11,6 +11,8 @@ use crate::base::{Error, Result};
 
 /// Foreign load, in percent of the machine, from which a run counts as disturbed.
 pub const FOREIGN_MAX: f64 = 10.0;
+/// Percent from which disk or processors count as busy all the time.
+const BUSY: f64 = 90.0;
 /// Part of the server's CPU time above which mqbench itself is too dear.
 pub const OWN_MAX: f64 = 0.25;
 
@@ -85,7 +87,7 @@ impl Run {
         let server = usage::spent(before.server, after.server);
         let own = after.own.minus(before.own);
         let shares =
-            server.map(|server| after.machine.shares(before.machine, own.cpu() + server.cpu()));
+            server.map(|server| after.machine.shares(&before.machine, own.cpu() + server.cpu()));
         let settings = settings.clone();
         Run { settings, outcome, server, own, shares, limits: None, idle: None }
     }
@@ -99,6 +101,21 @@ impl Run {
     /// Whether others used too much of the machine meanwhile.
     pub fn disturbed(&self) -> bool {
         self.shares.is_some_and(|shares| shares.foreign > FOREIGN_MAX)
+    }
+
+    /// What kept the run from being faster, as far as the counters tell; unknown without the
+    /// broker's process id.
+    pub fn bound(&self) -> Option<&'static str> {
+        let (shares, server) = (self.shares?, self.server?);
+        let cpu = shares.known + shares.foreign + shares.kernel + shares.steal;
+        Some(match () {
+            () if self.idle.is_some() => return None,
+            () if self.settings.rate.is_some() => "the rate asked for",
+            () if shares.disk >= BUSY => "the disk",
+            () if cpu >= BUSY && self.own.cpu() > server.cpu() => "the CPU, mostly the client's",
+            () if cpu >= BUSY => "the CPU",
+            () => "waiting: round trips, or one busy thread",
+        })
     }
 
     /// CPU time of mqbench as a part of the server's.

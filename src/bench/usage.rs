@@ -79,7 +79,7 @@ pub fn spent(before: Usage, after: Usage) -> Option<Usage> {
 }
 
 /// CPU seconds of the whole machine since it started.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     at: Instant,
     /// Spent by processes and threads of the kernel, interrupts aside.
@@ -88,6 +88,8 @@ pub struct Machine {
     kernel: f64,
     /// Wanted but given to others by the host.
     steal: f64,
+    /// Milliseconds that each disk had something to do.
+    disks: Vec<(String, u64)>,
 }
 
 /// Part of the machine, in percent of all its processors, that the time between two looks went to.
@@ -97,6 +99,10 @@ pub struct Shares {
     pub foreign: f64,
     pub kernel: f64,
     pub steal: f64,
+    /// Time that the busiest disk had something to do, in percent of the run.
+    pub disk: f64,
+    /// The server and mqbench.
+    pub known: f64,
 }
 
 impl Machine {
@@ -105,21 +111,45 @@ impl Machine {
         let text = fs::read_to_string("/proc/stat").what(|| "read /proc/stat".into())?;
         let (busy, steal) =
             parse_machine(&text).ok_or_else(|| Error::Corrupt("/proc/stat: no cpu line".into()))?;
-        Ok(Machine { at: Instant::now(), busy, kernel: kernel_threads(), steal })
+        let disks = fs::read_to_string("/proc/diskstats").map_or_else(|_| vec![], |t| disks(&t));
+        Ok(Machine { at: Instant::now(), busy, kernel: kernel_threads(), steal, disks })
     }
 
     /// Where the time since `before` went, when server and mqbench together spent `known` seconds.
-    pub fn shares(self, before: Machine, known: f64) -> Shares {
+    pub fn shares(&self, before: &Machine, known: f64) -> Shares {
         let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let all = (self.at - before.at).as_secs_f64().max(1e-9) * processors;
+        let time = (self.at - before.at).as_secs_f64().max(1e-9);
+        let all = time * processors;
         let percent = |seconds: f64| (seconds / all * 100.0).clamp(0.0, 100.0);
         let kernel = self.kernel - before.kernel;
         Shares {
             foreign: percent(self.busy - before.busy - known - kernel),
             kernel: percent(kernel),
             steal: percent(self.steal - before.steal),
+            disk: self.disk_busy(before) / time * 100.0,
+            known: percent(known),
         }
     }
+
+    /// Seconds since `before` that the busiest disk had something to do.
+    fn disk_busy(&self, before: &Machine) -> f64 {
+        let busy = |(name, now): &(String, u64)| {
+            let then = before.disks.iter().find(|(other, _)| other == name)?.1;
+            Some(now.saturating_sub(then))
+        };
+        self.disks.iter().filter_map(busy).max().unwrap_or(0) as f64 / 1000.0
+    }
+}
+
+/// Name and busy milliseconds of each line of `/proc/diskstats`.
+fn disks(text: &str) -> Vec<(String, u64)> {
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            let name = fields.next()?.to_string();
+            Some((name, fields.nth(9)?.parse().ok()?))
+        })
+        .collect()
 }
 
 /// CPU seconds of the threads of the kernel that live.
@@ -193,16 +223,20 @@ mod tests {
     fn what_neither_server_nor_bench_nor_kernel_spent_is_foreign() {
         let (busy, steal) = parse_machine("cpu  100 20 30 999 5 7 8 9 0 0\ncpu0 1").unwrap();
         assert_eq!((busy, steal), (1.5, 0.09));
-        let before = Machine { at: Instant::now(), busy, kernel: 0.25, steal };
+        let line = |ms| disks(&format!(" 254 0 vda 1 2 3 4 5 6 7 8 9 {ms} 11 12\n 7 0 loop0 0"));
+        let disks = line(100);
+        let before = Machine { at: Instant::now(), busy, kernel: 0.25, steal, disks };
         let processors = std::thread::available_parallelism().unwrap().get() as f64;
         let after = Machine {
             at: before.at + std::time::Duration::from_secs(1),
             busy: busy + 0.5 * processors,
             kernel: 0.25 + 0.125 * processors,
             steal: steal + 0.25 * processors,
+            disks: line(600),
         };
-        let shares = after.shares(before, 0.125 * processors);
+        let shares = after.shares(&before, 0.125 * processors);
         assert_eq!(shares.foreign.round(), 25.0);
         assert_eq!((shares.kernel, shares.steal.round()), (12.5, 25.0));
+        assert_eq!((shares.disk.round(), shares.known), (50.0, 12.5));
     }
 }

@@ -113,10 +113,13 @@ def marks(found):
     for side in found["sides"]:
         if any(run["dearClient"] for run in side["runs"]):
             said.append(f"client above a quarter of {side['name']}")
+        bound = sorted({run["boundBy"] for run in side["runs"] if run["boundBy"]})
+        if bound:
+            said.append(f"{side['name']} bound by {' or '.join(bound)}")
         refused = sum(run["refused"] for run in side["runs"])
         if refused:
             said.append(f"{side['name']} refused {refused}")
-    return ", ".join(said)
+    return "; ".join(said)
 
 
 def overview(kept, other):
