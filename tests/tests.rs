@@ -30,6 +30,10 @@ mod namesrv;
 mod peer;
 /// Pulling: the decision table, filters, long polling.
 mod pull;
+/// What a broker passes on to consumers: running info, direct consumption, resets, status.
+mod relay;
+/// Request-reply.
+mod reply;
 /// Sending: all forms and refusals, batches, delays, dead letters, sync flush.
 mod send;
 /// The house rules of the source: sizes, unsafe places, import directions.

@@ -130,6 +130,10 @@ pub const SQL_OPERATIONS_MAX: usize = 1000;
 pub const SQL_VARIABLES_MAX: usize = 64;
 /// SQL filters of consumer groups that a broker keeps, those of groups that left included.
 pub const FILTERS_MAX: usize = 10_000;
+/// Calls to clients under way: a relay or a push that would be one more fails at once.
+pub const CLIENT_CALLS_MAX: i32 = 65_536;
+/// Units of a consume queue that one request shows.
+pub const SHOWN_UNITS_MAX: usize = 50_000;
 /// Keys of each kind of statistics.
 pub const STATS_ITEMS_MAX: usize = 1_000_000;
 

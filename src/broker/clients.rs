@@ -46,6 +46,8 @@ pub struct Consumers<C> {
 struct Tables<C> {
     consumers: HashMap<String, Consumers<C>>,
     producers: HashMap<String, BTreeMap<u64, Channel<C>>>,
+    /// Client id → the connection on which it said last that it is a producer.
+    by_client: HashMap<String, u64>,
     /// Connection → the groups it is in: consumer groups and producer groups.
     groups_of: HashMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
 }
@@ -60,6 +62,7 @@ impl<C> Default for Clients<C> {
         let tables = Tables {
             consumers: HashMap::new(),
             producers: HashMap::new(),
+            by_client: HashMap::new(),
             groups_of: HashMap::new(),
         };
         Clients { tables: RwLock::new(tables) }
@@ -102,7 +105,11 @@ impl<C: Clone> Clients<C> {
             return Err(too_many_groups());
         }
         tables.groups_of.entry(id).or_default().1.insert(group.to_owned());
-        tables.producers.entry(group.to_owned()).or_default().insert(id, channel);
+        tables.by_client.insert(channel.client_id.clone(), id);
+        let old = tables.producers.entry(group.to_owned()).or_default().insert(id, channel);
+        if let Some(old) = old {
+            tables.forget_client(id, &old.client_id);
+        }
         Ok(())
     }
 
@@ -165,6 +172,26 @@ impl<C: Clone> Clients<C> {
         tables.producers.get(group).map(|channels| channels.values().cloned().collect())
     }
 
+    /// All producers by group, in the order of their connections.
+    pub fn all_producers(&self) -> BTreeMap<String, Vec<Channel<C>>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = tables.producers.iter();
+        groups.map(|(name, group)| (name.clone(), group.values().cloned().collect())).collect()
+    }
+
+    /// A client by its id; every client's heartbeat names a producer group, if only an inner one.
+    pub fn client(&self, client_id: &str) -> Option<Channel<C>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let id = tables.by_client.get(client_id)?;
+        tables.channel(*id, client_id).cloned()
+    }
+
+    /// The clients of a consumer group in the order of their connections.
+    pub fn consumer_channels(&self, group: &str) -> Vec<Channel<C>> {
+        self.consumers(group, |group| group.channels.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
     /// The connections of a consumer group.
     pub fn connections(&self, group: &str) -> Vec<C> {
         self.consumers(group, |group| group.channels.values().map(|c| c.conn.clone()).collect())
@@ -220,8 +247,9 @@ impl<C> Tables<C> {
     }
 
     fn remove_producer(&mut self, id: u64, name: &str) {
+        let mut left = None;
         if let Some(channels) = self.producers.get_mut(name) {
-            channels.remove(&id);
+            left = channels.remove(&id);
             if channels.is_empty() {
                 self.producers.remove(name);
             }
@@ -229,7 +257,26 @@ impl<C> Tables<C> {
         if let Some(groups) = self.groups_of.get_mut(&id) {
             groups.1.remove(name);
         }
+        if let Some(channel) = left {
+            self.forget_client(id, &channel.client_id);
+        }
         self.forget_if_idle(id);
+    }
+
+    /// A producer of connection `id` by its client id.
+    fn channel(&self, id: u64, client_id: &str) -> Option<&Channel<C>> {
+        let mut channels = self.groups_of.get(&id)?.1.iter().filter_map(|group| {
+            let channel = self.producers.get(group)?.get(&id)?;
+            (channel.client_id == client_id).then_some(channel)
+        });
+        channels.next()
+    }
+
+    /// Forgets a client id that connection `id` had, unless it has it still.
+    fn forget_client(&mut self, id: u64, client_id: &str) {
+        if self.by_client.get(client_id) == Some(&id) && self.channel(id, client_id).is_none() {
+            self.by_client.remove(client_id);
+        }
     }
 
     fn forget_if_idle(&mut self, id: u64) {
@@ -304,6 +351,24 @@ mod tests {
         assert!(!clients.unregister_consumer(2, "g"));
         assert!(clients.consumers("g", |_| ()).is_none());
         assert!(clients.tables.read().unwrap().groups_of.is_empty());
+    }
+
+    #[test]
+    fn clients_are_found_by_id() {
+        let clients = Clients::default();
+        let at = |id: &str| clients.client(id).map(|channel| channel.conn);
+        clients.register_producer(1, channel(1, 0), "p").unwrap();
+        clients.register_producer(1, channel(1, 0), "q").unwrap();
+        clients.unregister_producer(1, "p");
+        assert_eq!((at("client1"), at("client2")), (Some(1), None));
+        let again = Channel { client_id: "client1".into(), ..channel(2, 0) };
+        clients.register_producer(2, again, "q").unwrap();
+        clients.closed(1);
+        assert_eq!(at("client1"), Some(2), "it came back before its old connection was closed");
+        clients.register_producer(2, channel(2, 0), "q").unwrap();
+        assert_eq!((at("client1"), at("client2")), (None, Some(2)), "renamed");
+        clients.closed(2);
+        assert!(clients.tables.read().unwrap().by_client.is_empty());
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod offsets;
 pub mod pull;
 pub mod query;
 pub mod register;
+pub mod relay;
+pub mod reply;
 pub mod requests;
 pub mod send;
 pub mod send_back;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, admin, client, consumer, pull, query, send, send_back};
+use super::{Broker, admin, client, consumer, pull, query, relay, reply, send, send_back};
 use crate::config::BrokerConfig;
 use crate::dispatch::{Guard, PoolId, PoolSpec, Ports, Row};
 use crate::net::Request;
@@ -15,6 +15,7 @@ use crate::protocol::code::response;
 pub enum Pool {
     Send,
     Pull,
+    Reply,
     Query,
     Heartbeat,
     Client,
@@ -52,6 +53,12 @@ pub fn pools(config: &BrokerConfig) -> Vec<PoolSpec> {
             c.pull_message_thread_pool_nums,
             c.pull_thread_pool_queue_capacity,
             Some(c.wait_time_mills_in_pull_queue),
+        ),
+        pool(
+            "reply",
+            c.process_reply_message_thread_pool_nums,
+            c.reply_thread_pool_queue_capacity,
+            None,
         ),
         pool("query", c.query_message_thread_pool_nums, c.query_thread_pool_queue_capacity, None),
         pool(
@@ -94,6 +101,8 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(CONSUMER_SEND_MSG_BACK, Send, send_back::message, Both, Write),
         row(PULL_MESSAGE, Pull, pull::message, Main, Read),
         row(LITE_PULL_MESSAGE, Pull, pull::message, Main, Read),
+        row(SEND_REPLY_MESSAGE, Reply, reply::message, Both, Write),
+        row(SEND_REPLY_MESSAGE_V2, Reply, reply::message, Both, Write),
         row(QUERY_MESSAGE, Query, query::by_key, Both, Read),
         row(VIEW_MESSAGE_BY_ID, Query, query::by_offset, Both, Read),
         row(HEART_BEAT, Heartbeat, client::heart_beat, Both, None),
@@ -120,6 +129,10 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(GET_ALL_SUBSCRIPTIONGROUP_CONFIG, Admin, group::all, Both, None),
         row(GET_CONSUMER_CONNECTION_LIST, Admin, conn::consumers, Both, None),
         row(GET_PRODUCER_CONNECTION_LIST, Admin, conn::producers, Both, None),
+        row(INVOKE_BROKER_TO_RESET_OFFSET, Admin, relay::reset_offset, Both, Guard::Admin),
+        row(INVOKE_BROKER_TO_GET_CONSUMER_STATUS, Admin, relay::consumer_status, Both, None),
+        row(GET_CONSUMER_RUNNING_INFO, Admin, relay::running_info, Both, None),
+        row(CONSUME_MESSAGE_DIRECTLY, Admin, relay::consume_directly, Both, Guard::Admin),
         row(UPDATE_BROKER_CONFIG, Admin, config::update, Both, Guard::Admin),
         row(GET_BROKER_CONFIG, Admin, config::get, Both, None),
         row(GET_BROKER_RUNTIME_INFO, Admin, runtime::info, Both, None),
@@ -131,8 +144,6 @@ const RESERVED: &str = "a constant of RocketMQ without a handler";
 const TO_CLIENTS: &str = "sent by brokers, served by clients";
 const TRANSACTIONS: &str = "transactions are not built yet";
 const REPLICATION: &str = "slaves are not served yet";
-const REQUEST_REPLY: &str = "request-reply is not built yet";
-const RELAY: &str = "relays to clients are not built yet";
 const ACCESS_CONTROL: &str = "access control is not built yet";
 const OPERATIONS: &str = "an operator's tool that is not built yet";
 
@@ -160,12 +171,6 @@ pub const NOT_SERVED: &[(i32, &str)] = &[
     (RESUME_CHECK_HALF_MESSAGE, TRANSACTIONS),
     (GET_ALL_CONSUMER_OFFSET, REPLICATION),
     (GET_ALL_DELAY_OFFSET, REPLICATION),
-    (SEND_REPLY_MESSAGE, REQUEST_REPLY),
-    (SEND_REPLY_MESSAGE_V2, REQUEST_REPLY),
-    (INVOKE_BROKER_TO_RESET_OFFSET, RELAY),
-    (INVOKE_BROKER_TO_GET_CONSUMER_STATUS, RELAY),
-    (GET_CONSUMER_RUNNING_INFO, RELAY),
-    (CONSUME_MESSAGE_DIRECTLY, RELAY),
     (UPDATE_AND_CREATE_ACL_CONFIG, ACCESS_CONTROL),
     (DELETE_ACL_CONFIG, ACCESS_CONTROL),
     (GET_BROKER_CLUSTER_ACL_INFO, ACCESS_CONTROL),
@@ -235,7 +240,10 @@ mod tests {
     #[test]
     fn the_pools_stand_in_the_order_of_their_enum() {
         let names: Vec<_> = pools(&BrokerConfig::new()).iter().map(|pool| pool.name).collect();
-        assert_eq!(names, ["send", "pull", "query", "heartbeat", "client", "consumer", "admin"]);
-        assert_eq!(Pool::Admin.index(), 6);
+        assert_eq!(
+            names,
+            ["send", "pull", "reply", "query", "heartbeat", "client", "consumer", "admin"]
+        );
+        assert_eq!(Pool::Admin.index(), 7);
     }
 }

@@ -43,14 +43,18 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
             single(broker, &config, request, &header, &topic, queue_id)
         }
     });
-    let (code, remark) = match outcome {
-        Ok(outcome) => return Ok(outcome),
-        Err(Error::Refused { code, remark }) => (code, remark),
-        Err(error) => (response::SYSTEM_ERROR, error.to_string()),
+    Ok(outcome.unwrap_or_else(|error| refused(command, &config, error)))
+}
+
+/// The answer to a send that is refused.
+pub fn refused(command: &Command, config: &BrokerConfig, error: Error) -> Outcome {
+    let (code, remark) = match error {
+        Error::Refused { code, remark } => (code, remark),
+        error => (response::SYSTEM_ERROR, error.to_string()),
     };
     let mut reply = command.refusal(code, remark);
-    add_trace(&mut reply, &config);
-    Ok(Outcome::Reply(reply))
+    add_trace(&mut reply, config);
+    Outcome::Reply(reply)
 }
 
 /// What an answer says of a stored message.
@@ -186,7 +190,7 @@ fn batch(
 }
 
 /// The checks of every send, in RocketMQ's order; the topic, created when it may be.
-fn check(
+pub fn check(
     broker: &Broker,
     config: &BrokerConfig,
     request: &Request,
@@ -401,7 +405,8 @@ fn illegal_text(config: &BrokerConfig) -> String {
     )
 }
 
-fn add_trace(reply: &mut Command, config: &BrokerConfig) {
+/// What every answer to a send says, refusals too.
+pub fn add_trace(reply: &mut Command, config: &BrokerConfig) {
     let fields = reply.fields_mut();
     fields.push("MSG_REGION", &config.region_id);
     fields.push("TRACE_ON", if config.trace_on { "true" } else { "false" });
@@ -413,7 +418,7 @@ fn sys_flag(header: &SendMessage, topic: &TopicConfig) -> i32 {
 }
 
 /// The queue asked for, or a random one.
-fn queue_of(topic: &TopicConfig, queue_id: i32) -> Result<i32> {
+pub fn queue_of(topic: &TopicConfig, queue_id: i32) -> Result<i32> {
     if queue_id >= 0 {
         return Ok(queue_id);
     }

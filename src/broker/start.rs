@@ -19,7 +19,8 @@ use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
 use crate::dispatch::{Dispatcher, PoolStats};
-use crate::net::{self, Client, Port, Request, Server, Service};
+use crate::net::{self, Client, Conn, Port, Request, Server, Service};
+use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
 use crate::store::delay::{DelayLevels, Delivery};
 use crate::store::{Arrival, OnArrival, Store};
@@ -31,7 +32,7 @@ const FIRST_SAVE: Duration = Duration::from_secs(10);
 /// broker, so the stop takes them out.
 #[derive(Default)]
 pub struct Running {
-    server: Mutex<Option<Server>>,
+    server: RwLock<Option<Arc<Server>>>,
     dispatcher: RwLock<Option<Arc<Dispatcher<Broker, Pool>>>>,
     delivery: OnceLock<Arc<Delivery>>,
     stop: Arc<Stop>,
@@ -117,7 +118,7 @@ impl Broker {
         self.running.set_dispatcher(Some(dispatcher.clone()));
         let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;
         let port = server.local_addr(Port::Main).port();
-        *self.running.server() = Some(server);
+        self.running.set_server(Some(Arc::new(server)));
         let _ = self.addresses.set(addresses(&config, port)?);
         self.register.start()
     }
@@ -169,8 +170,7 @@ impl Broker {
         let running = &self.running;
         self.register.stop();
         self.hold.stop().into_iter().for_each(Held::silent);
-        let server = running.server().take();
-        if let Some(server) = server {
+        if let Some(server) = running.set_server(None) {
             server.stop();
         }
         if let Some(dispatcher) = running.set_dispatcher(None) {
@@ -188,12 +188,12 @@ impl Broker {
 
     /// Where the main port listens; `None` after the stop.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.running.server().as_ref().map(|server| server.local_addr(Port::Main))
+        self.running.server().map(|server| server.local_addr(Port::Main))
     }
 
     /// Where the fast port listens.
     pub fn fast_addr(&self) -> Option<SocketAddr> {
-        self.running.server().as_ref().map(|server| server.local_addr(Port::Fast))
+        self.running.server().map(|server| server.local_addr(Port::Fast))
     }
 
     /// Number of pulls that wait for messages.
@@ -213,6 +213,21 @@ impl Broker {
         }
     }
 
+    /// Asks a client something, without waiting. `done` gets the answer, or an error after
+    /// `timeout`; it runs on a reactor and must not block.
+    pub(super) fn call_client(
+        &self,
+        conn: &Arc<Conn>,
+        command: Command,
+        timeout: Duration,
+        done: impl FnOnce(Result<Command>) + Send + 'static,
+    ) {
+        match self.running.server() {
+            Some(server) => server.call(conn, command, timeout, Box::new(done)),
+            None => done(Err(Error::Timeout("the broker stops".to_owned()))),
+        }
+    }
+
     /// How far the delivery of delayed messages is, by level.
     pub(super) fn delay_progress(&self) -> Vec<(i32, i64, i64)> {
         self.running.delivery.get().map(|delivery| delivery.progress()).unwrap_or_default()
@@ -224,8 +239,14 @@ impl Running {
         self.threads().push(thread);
     }
 
-    fn server(&self) -> MutexGuard<'_, Option<Server>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    fn server(&self) -> Option<Arc<Server>> {
+        self.server.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the one before.
+    fn set_server(&self, server: Option<Arc<Server>>) -> Option<Arc<Server>> {
+        let mut place = self.server.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, server)
     }
 
     fn dispatcher(&self) -> Option<Arc<Dispatcher<Broker, Pool>>> {

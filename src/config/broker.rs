@@ -57,7 +57,8 @@ section! {
             "pullMessageThreadPoolNums" usually("16 + 2 * number of processors") at_least(1);
         /// Threads that serve replies of request-reply.
         process_reply_message_thread_pool_nums: i32 = 16 + processors() * 2,
-            "processReplyMessageThreadPoolNums" usually("16 + 2 * number of processors") later;
+            "processReplyMessageThreadPoolNums"
+            usually("16 + 2 * number of processors") at_least(1);
         /// Threads that serve queries of messages.
         query_message_thread_pool_nums: i32 = 8 + processors(),
             "queryMessageThreadPoolNums" usually("8 + number of processors") at_least(1);
@@ -92,7 +93,7 @@ section! {
         /// Pulls that may wait for a thread.
         pull_thread_pool_queue_capacity: i32 = 100_000, "pullThreadPoolQueueCapacity" at_least(1);
         /// Replies that may wait for a thread.
-        reply_thread_pool_queue_capacity: i32 = 10_000, "replyThreadPoolQueueCapacity" later;
+        reply_thread_pool_queue_capacity: i32 = 10_000, "replyThreadPoolQueueCapacity" at_least(1);
         /// Queries that may wait for a thread.
         query_thread_pool_queue_capacity: i32 = 20_000, "queryThreadPoolQueueCapacity" at_least(1);
         /// Requests of leaving clients that may wait for a thread.
@@ -189,7 +190,7 @@ section! {
         /// Check signature and permissions of every request.
         acl_enable: bool = false, "aclEnable" star later;
         /// Store replies of request-reply as well.
-        store_reply_message_enable: bool = true, "storeReplyMessageEnable" later;
+        store_reply_message_enable: bool = true, "storeReplyMessageEnable" live;
         /// Keep statistics for each queue.
         enable_detail_stat: bool = true, "enableDetailStat" later;
         /// Drop statistics of topics and groups that were deleted.

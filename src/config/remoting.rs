@@ -19,8 +19,9 @@ section! {
         /// One-way requests under way to clients at a time. Here they only wait in the outbox of
         /// their connection, which has a limit of its own.
         server_oneway_semaphore_value: i32 = 256, "serverOnewaySemaphoreValue" unused;
-        /// Calls under way to clients at a time.
-        server_async_semaphore_value: i32 = 64, "serverAsyncSemaphoreValue" at_least(1);
+        /// Calls under way to clients at a time. No thread waits for one here, so the program has a
+        /// far higher limit of its own.
+        server_async_semaphore_value: i32 = 64, "serverAsyncSemaphoreValue" unused;
         /// A connection on which nothing came or went for so long is closed.
         server_channel_max_idle_time_seconds: i32 = 120,
             "serverChannelMaxIdleTimeSeconds" unit("s") at_least(1);

@@ -21,7 +21,7 @@ use super::input::{Input, Turn};
 use super::{Conn, Port, Request, Service, cork};
 use crate::base::error::IoContext;
 use crate::base::limits::{
-    CONNECTIONS_MAX, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH,
+    CLIENT_CALLS_MAX, CONNECTIONS_MAX, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH,
 };
 use crate::base::{Error, Result, thread};
 use crate::protocol::Command;
@@ -50,6 +50,8 @@ pub struct Limits {
     pub half_frames: usize,
     /// Connections of one listener.
     pub connections: usize,
+    /// Calls of a server to its clients that are under way.
+    pub calls: i32,
 }
 
 impl Limits {
@@ -62,6 +64,7 @@ impl Limits {
             stall: OUTBOX_STALL,
             half_frames: HALF_FRAMES_BYTES,
             connections: CONNECTIONS_MAX,
+            calls: CLIENT_CALLS_MAX,
         }
     }
 }

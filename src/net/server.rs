@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::pending::{Done, Permits, Waiter};
 use super::reactor::{Limits, Reactors, Seat};
-use super::{Conn, Port, Service, on_reactor};
+use super::{Conn, Port, Service};
 use crate::base::error::IoContext;
 use crate::base::limits::{ACCEPT_PAUSE, COMPLAINT_PERIOD, FILES_KEPT};
 use crate::base::{Result, thread};
@@ -83,7 +83,7 @@ impl Server {
             acceptor: Mutex::new(Some(thread)),
             stopping,
             waker,
-            permits: Permits::new(config.server_async_semaphore_value),
+            permits: Permits::new(limits.calls),
         })
     }
 
@@ -94,13 +94,10 @@ impl Server {
     }
 
     /// Asks the client at the other end of a connection. `done` gets the response, or an error
-    /// after `timeout`. When as many calls as `serverAsyncSemaphoreValue` says are under way it
-    /// waits for one to end, within `timeout` as well; not on a reactor thread, where it fails at
-    /// once.
+    /// after `timeout`, or at once when `CLIENT_CALLS_MAX` calls are under way. Never waits.
     pub fn call(&self, conn: &Arc<Conn>, command: Command, timeout: Duration, done: Done) {
-        let wait = if on_reactor() { Duration::ZERO } else { timeout };
         let deadline = Some(Instant::now() + timeout);
-        match self.permits.acquire(wait) {
+        match self.permits.acquire(Duration::ZERO) {
             Ok(permit) => conn.call(command, Waiter { done, deadline, permit }),
             Err(error) => done(Err(error)),
         }

@@ -521,20 +521,17 @@ fn a_client_finds_a_server_that_came_back() {
 
 #[test]
 fn calls_of_a_server_are_limited() {
-    let mut config = ServerConfig::new(0);
-    config.server_async_semaphore_value = 1;
-    let echo = Arc::new(Echo::default());
+    let (echo, server) = start_limited(|limits| limits.calls = 1);
     let conns = echo.connections();
-    let server = Server::start(&config, &[(any_port(), Port::Main)], echo.clone()).unwrap();
     let mut socket = connect(&server);
     let conn = conns.recv_timeout(LONG).unwrap();
     let (said, heard) = mpsc::channel();
-    let ask = |wait| {
+    let ask = || {
         let said = said.clone();
-        server.call(&conn, request(ECHO, b""), wait, Box::new(move |r| said.send(r).unwrap()));
+        server.call(&conn, request(ECHO, b""), LONG, Box::new(move |r| said.send(r).unwrap()));
     };
-    ask(LONG);
-    ask(Duration::from_millis(20));
+    ask();
+    ask();
     assert!(matches!(heard.recv_timeout(LONG).unwrap(), Err(Error::Timeout(_))));
     let asked = receive(&mut socket).unwrap();
     socket.write_all(&encode(&asked.reply(0))).unwrap();

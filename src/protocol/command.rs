@@ -27,6 +27,8 @@ pub enum Codec {
 
 /// LanguageCode of RocketMQ: the number of the binary form; names in `language_name`.
 pub const LANGUAGE_JAVA: u8 = 0;
+/// LanguageCode of C++ clients.
+pub const LANGUAGE_CPP: u8 = 1;
 /// A language whose name is not known.
 pub const LANGUAGE_OTHER: u8 = 7;
 
