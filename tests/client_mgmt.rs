@@ -209,8 +209,11 @@ fn offsets_are_kept_over_a_restart() {
     assert_eq!(number(&query_offset(&cluster, "g", "T"), "offset"), 1);
     assert_eq!(number(&query_offset(&cluster, "h", "nowhere"), "offset"), 3);
     let file = cluster.dir.path().join("config/consumerOffset.json");
-    let stored = std::fs::read_to_string(file).unwrap();
+    let stored = std::fs::read_to_string(&file).unwrap();
     assert!(stored.contains("\"T@g\":{0:1\n"), "{stored}");
+    std::fs::write(&file, r#"{"offsetTable":{}}"#).unwrap();
+    cluster.restart();
+    assert_eq!(number(&query_offset(&cluster, "g", "T"), "offset"), 1, "over a foreign file");
 }
 
 #[test]

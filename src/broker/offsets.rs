@@ -87,10 +87,17 @@ impl Offsets {
 
     /// Writes the file when something was committed since the last time.
     pub fn persist(&self) -> Result<()> {
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.changed.swap(false, Ordering::Relaxed) {
-            return Ok(());
+        match self.changed.load(Ordering::Relaxed) {
+            true => self.save(),
+            false => Ok(()),
         }
+    }
+
+    /// Writes the file. At the end it is written even without a change: a second broker of Java's
+    /// that finds the store in use ends with writing its own table, an older one, over it.
+    pub fn save(&self) -> Result<()> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.store(false, Ordering::Relaxed);
         let saved = persist::save(&self.path, &self.text());
         if saved.is_err() {
             self.changed.store(true, Ordering::Relaxed);

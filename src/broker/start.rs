@@ -180,7 +180,7 @@ impl Broker {
         let threads = std::mem::take(&mut *running.threads());
         threads.into_iter().for_each(Handle::join);
         self.store.stop();
-        if let Err(error) = self.offsets.persist() {
+        if let Err(error) = self.offsets.save() {
             log::error!(target: "broker", "consumer offsets not saved: {error}");
         }
         log::info!(target: "broker", "broker stopped");
