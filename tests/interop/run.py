@@ -4,7 +4,7 @@
     tests/interop/run.py [--servers ferrocket|java] [--only PATTERN] [--list] [--keep]
 
 Prints one line a case; exit code 1 when one failed. PATTERN is a shell pattern on client/case, such
-as 'go-*/tags'.
+as 'go-*/tags'. The cases differential/* are no client's: see differential.py.
 
 A client program is started as PROGRAM NAMESRV PREFIX CASE... and prints "ok CASE" or
 "fail CASE: why" for each of them. It uses topics PREFIX-name, which are made before with 4 queues.
@@ -26,6 +26,7 @@ import threading
 import time
 
 import build
+import differential
 import mqadmin
 from servers import OPENS, Servers
 
@@ -253,12 +254,27 @@ def admin(name, make, cases, servers, report):
         tool.close()
 
 
+def compared(cases, folder, report):
+    """Our servers beside those of Java."""
+    for case in cases:
+        place = os.path.join(folder, case)
+        os.makedirs(place)
+        report.case(f"differential/{case}", differential.CASES[case](place))
+
+
 def main():
     options = argparse.ArgumentParser(
         description="Official clients against our servers or the Java ones."
     )
     options.add_argument("--servers", choices=["ferrocket", "java"], default="ferrocket")
     options.add_argument("--only", metavar="PATTERN", default="*")
+    options.add_argument(
+        "--differential",
+        action="store_const",
+        dest="only",
+        const="differential/*",
+        help="only our servers' answers and stores beside Java's",
+    )
     options.add_argument("--list", action="store_true", help="print the names of the cases")
     options.add_argument("--keep", action="store_true", help="keep the folder with data and logs")
     options = options.parse_args()
@@ -277,11 +293,13 @@ def main():
     alone = [one for one in ALONE if chosen(one[0], one[2])]
     admins = [(name, make, chosen(name, mqadmin.CASES)) for name, make in admins]
     admins = [one for one in admins if one[2]]
+    both = chosen("differential", differential.CASES) if options.servers == "ferrocket" else []
     if options.list:
-        for name, _, cases in [*clients, *admins, *alone]:
+        for name, _, cases in [*clients, *admins, *alone, ("differential", None, both)]:
             print("\n".join(f"{name}/{case}" for case in cases))
         return 0
-    if not clients and not alone and not admins:
+    driven = clients or alone or admins
+    if not driven and not both:
         print(f"interop: no case matches {options.only}")
         return 2
 
@@ -292,7 +310,8 @@ def main():
         argv(folder)  # fetches and builds
     servers = Servers(options.servers, folder)
     try:
-        servers.start_all()
+        if driven:
+            servers.start_all()
         report.began = time.monotonic()
         if clients:
             wave(clients, servers, report)
@@ -300,6 +319,8 @@ def main():
             admin(name, make, cases, servers, report)
         for one in alone:
             wave([one], servers, report)
+        servers.stop_all()
+        compared(both, folder, report)
     finally:
         servers.stop_all()
         print(
