@@ -47,7 +47,8 @@
 //!
 //! The same three steps to the worker; then
 //!
-//! 4. `broker/pull.rs`: `message` checks group, topic and subscription and asks the store.
+//! 4. `broker/pull.rs`: `message` checks group, topic and subscription and asks the store for
+//!    what passes its filter (`broker/filters.rs`: tags, or an expression of `message/sql.rs`).
 //! 5. `store/read.rs`: `Store::get` walks the consume queue (`store/consume_queue.rs`) and returns
 //!    slices of the mapped log, neighbours merged, nothing copied.
 //! 6. `net/conn.rs`: header and slices leave in one `writev`; the slices keep their file mapped.
@@ -75,10 +76,10 @@
 //!
 //! # Locks
 //!
-//! Taken in this order, never the other way round: topics, groups, offsets, clients, hold; then, in
-//! the store, the put lock, then the waiters of `durable`. Nothing is locked across a system call
-//! that can block on the disk, except while the commit log rolls to its next file. A connection's
-//! output lock is the innermost of all.
+//! Taken in this order, never the other way round: topics, groups, offsets, clients, hold, filters;
+//! then, in the store, the put lock, then the waiters of `durable`. Nothing is locked across a
+//! system call that can block on the disk, except while the commit log rolls to its next file. A
+//! connection's output lock is the innermost of all.
 //!
 //! # Unsafe code
 //!

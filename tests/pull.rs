@@ -71,7 +71,7 @@ fn refusals_come_in_rocketmq_s_order() {
         ),
         (Pull { queue_id: -1, ..pull() }, 1, "queueId[-1] is illegal"),
         (Pull { subscription: "||", ..pull() }, 23, "parse the consumer's subscription failed"),
-        (Pull { kind: "XPATH", ..pull() }, 23, "parse the consumer's subscription failed"),
+        (Pull { kind: "XPATH", ..pull() }, 1, "The broker does not support consumer to filter"),
         (Pull { kind: "SQL92", subscription: "", ..pull() }, 23, "parse the consumer's"),
         (
             Pull { kind: "SQL92", subscription: "a > 1", ..pull() },

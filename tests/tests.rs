@@ -22,6 +22,8 @@ mod crash;
 mod daemon;
 /// A disk without a free block: sends refused, reads served, recovery.
 mod disk_full;
+/// SQL92 filters: carried by a pull or by heartbeats, on reads and for pulls that wait.
+mod filters;
 /// Many connections and much memory asked for.
 mod flood;
 /// The NameServer: all its requests, bad input.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clients::Channel;
-use super::pull::no_expressions;
+use super::filters;
+use super::pull::{no_expressions, no_parse};
 use super::{Broker, notify};
 use crate::base::{Error, Result, clock};
 use crate::dispatch::Outcome;
 use crate::message::flags::TOPIC_UNIT_SUB;
-use crate::message::{filter, topic};
+use crate::message::topic;
 use crate::net::{Conn, Request};
 use crate::protocol::body::heartbeat::{CheckClientConfig, ConsumerData, HeartbeatData};
 use crate::protocol::code::response;
@@ -79,6 +80,7 @@ fn enter_consumer(
         let found = broker.topics.ensure(&topic::retry(&name), group.retry_queue_nums, sys_flag);
         created = found.is_some_and(|found| found.created);
     }
+    broker.filters.register(&name, &consumer.subscription_data_set, clock::now_ms());
     let changed = broker.clients.register_consumer(channel.conn.id(), channel.clone(), consumer)?;
     let wants_notice = group.is_none_or(|group| group.notify_consumer_ids_changed_enable);
     if changed && wants_notice {
@@ -98,6 +100,7 @@ pub fn unregister(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         && broker.clients.unregister_consumer(id, group)
     {
         let config = broker.groups.get(group);
+        forget_filters(broker, group);
         if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
             notify_changed(broker, group);
         }
@@ -106,13 +109,15 @@ pub fn unregister(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 }
 
 /// CHECK_CLIENT_CONFIG: whether this broker can filter as a consumer wants.
-pub fn check_config(_: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+pub fn check_config(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let body = CheckClientConfig::from_slice(&request.command.body)?;
     if let Some(data) = body.subscription_data
-        && !data.expression_type.is_empty()
-        && data.expression_type != filter::TAG
+        && !data.is_tag()
     {
-        return Err(no_expressions(&data.expression_type));
+        if !broker.config.get().enable_property_filter {
+            return Err(no_expressions(&data.expression_type));
+        }
+        filters::compile(&data.expression_type, &data.sub_string).map_err(no_parse)?;
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
 }
@@ -123,7 +128,15 @@ pub fn closed(broker: &Broker, conn: &Arc<Conn>) {
         held.silent();
     }
     for group in broker.clients.closed(conn.id()) {
+        forget_filters(broker, &group);
         notify_changed(broker, &group);
+    }
+}
+
+/// The filters of a group without clients are dead.
+fn forget_filters(broker: &Broker, group: &str) {
+    if broker.clients.consumers(group, |_| ()).is_none() {
+        broker.filters.unregister(group, clock::now_ms());
     }
 }
 

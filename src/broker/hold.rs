@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::filters::Filter;
 use crate::base::limits::{HELD_PULLS_MAX, HELD_PULLS_PER_TOPIC_MAX};
-use crate::message::filter::Subscription;
 
 /// A pull that waits.
 pub struct Waiting<P> {
@@ -19,7 +19,7 @@ pub struct Waiting<P> {
     /// The first offset it has not seen.
     pub offset: i64,
     /// `None`: every message.
-    pub filter: Option<Arc<Subscription>>,
+    pub filter: Option<Filter>,
     /// `Conn::id` of the connection it came from.
     pub conn: u64,
     pub deadline: Instant,
@@ -91,8 +91,15 @@ impl<P> Hold<P> {
     }
 
     /// A message is in a queue: takes out the pulls that wait for it. `next_offset` is one beyond
-    /// the message, `tags_code` its consume-queue tags code.
-    pub fn arrived(&self, topic: &str, queue_id: i32, next_offset: i64, tags_code: i64) -> Vec<P> {
+    /// the message, `tags_code` its consume-queue tags code, `properties` its property string.
+    pub fn arrived(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        next_offset: i64,
+        tags_code: i64,
+        properties: &str,
+    ) -> Vec<P> {
         if self.is_empty() {
             return Vec::new();
         }
@@ -104,8 +111,9 @@ impl<P> Hold<P> {
             .iter()
             .filter(|id| {
                 let waiting = &table.waiting[*id];
-                let filter = waiting.filter.as_ref();
-                next_offset > waiting.offset && filter.is_none_or(|f| f.matches_code(tags_code))
+                let passes =
+                    |filter: &Filter| filter.matches_code(tags_code) && filter.matches(properties);
+                next_offset > waiting.offset && waiting.filter.as_ref().is_none_or(passes)
             })
             .copied()
             .collect();
@@ -227,6 +235,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::message::filter::Subscription;
+    use crate::message::sql::Expression;
 
     fn waiting(
         name: &'static str,
@@ -238,7 +248,7 @@ mod tests {
             topic: "T".into(),
             queue_id,
             offset,
-            filter: Some(Arc::new(Subscription::parse("T", tags, None).unwrap())),
+            filter: Some(Filter::tags(Arc::new(Subscription::parse("T", tags, None).unwrap()))),
             conn: 1,
             deadline: Instant::now() + Duration::from_secs(3600),
             pull: name,
@@ -261,13 +271,23 @@ mod tests {
         ] {
             assert!(hold.park(pull).is_ok());
         }
-        assert!(hold.arrived("T", 0, 5, code("a")).is_empty());
-        assert!(hold.arrived("U", 0, 9, code("a")).is_empty());
-        assert_eq!(hold.arrived("T", 0, 6, code("a")), ["all", "a"]);
-        assert_eq!(hold.arrived("T", 0, 7, code("b")), ["b", "later"]);
+        assert!(hold.arrived("T", 0, 5, code("a"), "").is_empty());
+        assert!(hold.arrived("U", 0, 9, code("a"), "").is_empty());
+        assert_eq!(hold.arrived("T", 0, 6, code("a"), ""), ["all", "a"]);
+        assert_eq!(hold.arrived("T", 0, 7, code("b"), ""), ["b", "later"]);
         assert_eq!(hold.closed(1), ["other queue"]);
         assert!(hold.lock().topics.is_empty() && hold.lock().conns.is_empty());
         assert!(hold.lock().deadlines.is_empty());
+    }
+
+    #[test]
+    fn an_expression_is_held_to_the_properties() {
+        let hold = Hold::default();
+        let expression = Arc::new(Expression::parse("a > 1").unwrap());
+        let filter = Some(Filter::expression(expression));
+        assert!(hold.park(Waiting { filter, ..waiting("sql", 0, 5, "*") }).is_ok());
+        assert!(hold.arrived("T", 0, 6, 0, "a\u{1}1").is_empty());
+        assert_eq!(hold.arrived("T", 0, 7, 0, "a\u{1}2"), ["sql"]);
     }
 
     #[test]
@@ -276,7 +296,7 @@ mod tests {
         let id = hold.park(waiting("a", 0, 5, "*")).ok().unwrap();
         assert_eq!(hold.take(id), Some("a"));
         assert_eq!(hold.take(id), None);
-        assert!(hold.arrived("T", 0, 9, 0).is_empty());
+        assert!(hold.arrived("T", 0, 9, 0, "").is_empty());
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! requests, or one kind of state with its lock. `start` is the order of start and stop.
 
 pub mod admin;
+pub mod bloom;
 pub mod client;
 pub mod clients;
 pub mod consumer;
+pub mod filters;
 pub mod groups;
 pub mod hold;
 pub mod locks;
@@ -44,6 +46,7 @@ pub struct Broker {
     pub offsets: Arc<offsets::Offsets>,
     pub clients: Arc<clients::Clients<Arc<Conn>>>,
     pub locks: Arc<locks::Locks>,
+    pub filters: Arc<filters::Filters>,
     pub hold: Arc<hold::Hold<pull::Held>>,
     pub stats: Arc<stats::Stats>,
     pub register: Arc<register::Register>,

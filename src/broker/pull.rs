@@ -3,12 +3,14 @@
 //! A pull that finds nothing new may wait in `hold`. It is run once more when a message arrived or
 //! its time is over, then without waiting and without committing an offset.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::Broker;
+use super::filters::{self, Filter};
 use super::hold::Waiting;
 use super::requests::Pool;
 use super::send::{FAQ, forbidden_broker};
@@ -18,6 +20,7 @@ use crate::config::{BrokerConfig, BrokerRole};
 use crate::dispatch::Outcome;
 use crate::message::filter::{ALL, Subscription};
 use crate::message::flags::{PERM_READ, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
+use crate::message::sql::Expression;
 use crate::message::{MessageRef, property, topic};
 use crate::net::{Request, Responder};
 use crate::protocol::Command;
@@ -37,7 +40,7 @@ struct Wanted<'a> {
     offset: i64,
     max: i32,
     /// `None`: every message.
-    filter: Option<&'a Subscription>,
+    filter: Option<&'a Filter>,
 }
 
 /// A pull that waits.
@@ -47,7 +50,7 @@ pub struct Held {
     queue_id: i32,
     offset: i64,
     max: i32,
-    filter: Option<Arc<Subscription>>,
+    filter: Option<Filter>,
     responder: Responder,
 }
 
@@ -69,7 +72,7 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         queue_id: header.queue_id,
         offset: header.queue_offset,
         max: header.max_msg_nums,
-        filter: filter.as_deref(),
+        filter: filter.as_ref(),
     };
     let got = read(broker, &wanted);
     let is_slave = config.store.broker_role == BrokerRole::Slave;
@@ -109,7 +112,7 @@ pub fn again(broker: &Broker, held: Held) {
         queue_id: held.queue_id,
         offset: held.offset,
         max: held.max,
-        filter: held.filter.as_deref(),
+        filter: held.filter.as_ref(),
     };
     let got = read(broker, &wanted);
     let reply = answer(broker, &broker.config.get(), &wanted, got);
@@ -130,7 +133,7 @@ fn check(
     config: &BrokerConfig,
     request: &Request,
     header: &PullMessage,
-) -> Result<(Arc<SubscriptionGroupConfig>, Option<Arc<Subscription>>)> {
+) -> Result<(Arc<SubscriptionGroupConfig>, Option<Filter>)> {
     if config.broker_permission & PERM_READ == 0 {
         return Err(forbidden_broker(config, "pulling"));
     }
@@ -161,12 +164,7 @@ fn check(
         );
         return Err(Error::refused(response::SYSTEM_ERROR, remark));
     }
-    let filter = filter_of(broker, header, &group)?;
-    if let Some(filter) = &filter
-        && !filter.is_tag()
-    {
-        return Err(no_expressions(&filter.expression_type));
-    }
+    let filter = filter_of(broker, config, header, &group)?;
     Ok((group, filter))
 }
 
@@ -176,15 +174,59 @@ pub fn no_expressions(kind: &str) -> Error {
     Error::refused(response::SYSTEM_ERROR, remark)
 }
 
-/// The filter the request carries, or that of the group's newest heartbeat.
+/// What the pull lets pass; `None`: every message.
 fn filter_of(
+    broker: &Broker,
+    config: &BrokerConfig,
+    header: &PullMessage,
+    group: &SubscriptionGroupConfig,
+) -> Result<Option<Filter>> {
+    let carried = header.sys_flag & PULL_SUBSCRIPTION != 0;
+    let subscription = if carried { parsed(header)? } else { subscribed(broker, header, group)? };
+    let subscription = match subscription {
+        Some(found) if !found.is_tag() => {
+            let registered = if carried { None } else { Some(registered(broker, header)?) };
+            if !config.enable_property_filter {
+                return Err(no_expressions(&found.expression_type));
+            }
+            let expression = match registered {
+                Some(expression) => expression,
+                None => Arc::new(
+                    filters::compile(&found.expression_type, &found.sub_string)
+                        .map_err(no_parse)?,
+                ),
+            };
+            return Ok((!found.class_filter_mode).then(|| Filter::expression(expression)));
+        }
+        tags => tags,
+    };
+    match topic::retry_group(header.topic) {
+        Some(group) if config.filter_support_retry => {
+            Ok(Some(Filter::origin(subscription, broker.filters.clone(), group)))
+        }
+        _ => Ok(subscription.map(Filter::tags)),
+    }
+}
+
+/// The expression of the group's heartbeats.
+fn registered(broker: &Broker, header: &PullMessage) -> Result<Arc<Expression>> {
+    let Some(found) = broker.filters.find(header.topic, header.consumer_group) else {
+        let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+        return Err(Error::refused(response::FILTER_DATA_NOT_EXIST, remark));
+    };
+    if found.version < header.sub_version {
+        let remark = "the consumer's consumer filter data not latest";
+        return Err(Error::refused(response::FILTER_DATA_NOT_LATEST, remark));
+    }
+    Ok(found.compiled)
+}
+
+/// The subscription of the group's newest heartbeat; `None`: every message.
+fn subscribed(
     broker: &Broker,
     header: &PullMessage,
     group: &SubscriptionGroupConfig,
 ) -> Result<Option<Arc<Subscription>>> {
-    if header.sys_flag & PULL_SUBSCRIPTION != 0 {
-        return parsed(header);
-    }
     let not_exist = |what: &str| {
         let remark = format!("the consumer's {what} not exist{FAQ}");
         Error::refused(response::SUBSCRIPTION_NOT_EXIST, remark)
@@ -202,12 +244,13 @@ fn filter_of(
             let remark = "the consumer's subscription not latest";
             return Err(Error::refused(response::SUBSCRIPTION_NOT_LATEST, remark));
         }
-        subscribed.filter.clone().ok_or_else(no_parse)
+        subscribed.filter.clone().ok_or_else(|| no_parse("no expression"))
     });
     let filter = found.unwrap_or_else(|| Err(not_exist("group info")))?;
     Ok((filter.sub_string != ALL).then_some(filter))
 }
 
+/// The subscription that the request carries; `None`: every message.
 fn parsed(header: &PullMessage) -> Result<Option<Arc<Subscription>>> {
     let expression = header.subscription.unwrap_or_default();
     let kind = header.expression_type;
@@ -215,22 +258,23 @@ fn parsed(header: &PullMessage) -> Result<Option<Arc<Subscription>>> {
     if is_tag && (expression.is_empty() || expression == ALL) {
         return Ok(None);
     }
-    if !is_tag && kind != Some("SQL92") {
-        return Err(no_parse());
-    }
-    let filter = Subscription::parse(header.topic, expression, kind).map_err(|_| no_parse())?;
+    let filter = Subscription::parse(header.topic, expression, kind).map_err(no_parse)?;
     Ok(Some(Arc::new(filter)))
 }
 
-fn no_parse() -> Error {
-    let remark = "parse the consumer's subscription failed";
+/// The answer to an expression that does not parse.
+pub fn no_parse(why: impl Display) -> Error {
+    let remark = format!("parse the consumer's subscription failed: {why}");
     Error::refused(response::SUBSCRIPTION_PARSE_FAILED, remark)
 }
 
 fn read(broker: &Broker, wanted: &Wanted) -> GetResult {
     let matches = |code: i64| wanted.filter.is_none_or(|filter| filter.matches_code(code));
     let Wanted { topic, queue_id, offset, max, .. } = *wanted;
-    broker.store.get(topic, queue_id, offset, max, &matches)
+    let wanted = wanted.filter.filter(|filter| filter.asks_properties());
+    let wanted = wanted.map(|filter| |properties: &str| filter.matches(properties));
+    let wanted = wanted.as_ref().map(|wanted| wanted as &dyn Fn(&str) -> bool);
+    broker.store.get_where(topic, queue_id, offset, max, &matches, wanted)
 }
 
 fn code_of(got: &GetResult, wanted: &Wanted) -> i32 {

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use super::bloom::Bloom;
 use super::clients::Clients;
+use super::filters::Filters;
 use super::groups::Groups;
 use super::hold::Hold;
 use super::locks::Locks;
@@ -67,6 +69,11 @@ impl Broker {
         let topics = Arc::new(Topics::load(&dir.join("topics.json"), &config)?);
         let groups = Arc::new(Groups::load(&dir.join("subscriptionGroup.json"))?);
         let offsets = Arc::new(Offsets::load(&dir.join("consumerOffset.json"))?);
+        let bloom = Bloom::new(
+            config.max_error_rate_of_bloom_filter,
+            config.expect_consumer_num_use_filter,
+        );
+        let filters = Arc::new(Filters::load(&dir.join("consumerFilter.json"), bloom)?);
         let levels = Arc::new(DelayLevels::parse(&config.store.message_delay_level)?);
         let client = Client::start(&config.client, Arc::new(NoRequests))?;
         let config = Arc::new(Live::new(config));
@@ -84,6 +91,7 @@ impl Broker {
             offsets,
             clients: Arc::new(Clients::default()),
             locks: Arc::new(Locks::default()),
+            filters,
             hold,
             stats: Arc::new(Stats::default()),
             register,
@@ -126,12 +134,14 @@ impl Broker {
     /// The threads that work by time.
     fn start_threads(&self, config: &BrokerConfig) -> Result<()> {
         let running = &self.running;
-        let (offsets, stop) = (self.offsets.clone(), running.stop.clone());
+        let (offsets, filters) = (self.offsets.clone(), self.filters.clone());
+        let (live, stop) = (self.config.clone(), running.stop.clone());
         let period = millis(config.flush_consumer_offset_interval.into());
         running.keep(thread::every("offsets", stop, FIRST_SAVE, period, move || {
             if let Err(error) = offsets.persist() {
                 log::error!(target: "broker", "consumer offsets not saved: {error}");
             }
+            save_filters(&filters, &live.get());
         })?);
         let (clients, locks) = (self.clients.clone(), self.locks.clone());
         let (stats, stop) = (self.stats.clone(), running.stop.clone());
@@ -183,6 +193,7 @@ impl Broker {
         if let Err(error) = self.offsets.save() {
             log::error!(target: "broker", "consumer offsets not saved: {error}");
         }
+        save_filters(&self.filters, &self.config.get());
         log::info!(target: "broker", "broker stopped");
     }
 
@@ -267,11 +278,23 @@ impl Running {
     }
 }
 
+fn save_filters(filters: &Filters, config: &BrokerConfig) {
+    if let Err(error) = filters.persist(clock::now_ms(), config.filter_data_clean_time_span) {
+        log::error!(target: "broker", "filters of consumers not saved: {error}");
+    }
+}
+
 /// Wakes the pulls that wait for a message, on the thread that dispatches it.
 fn on_arrival(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> OnArrival {
     Arc::new(move |arrival: &Arrival| {
         let next = arrival.queue_offset + 1;
-        let woken = hold.arrived(arrival.topic, arrival.queue_id, next, arrival.tags_code);
+        let woken = hold.arrived(
+            arrival.topic,
+            arrival.queue_id,
+            next,
+            arrival.tags_code,
+            arrival.properties,
+        );
         if !woken.is_empty()
             && let Some(broker) = broker.get().and_then(Weak::upgrade)
         {

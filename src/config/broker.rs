@@ -165,16 +165,20 @@ section! {
         trace_on: bool = true, "traceOn" live;
         /// Compute filter bitmaps when messages are dispatched.
         enable_calc_filter_bit_map: bool = false, "enableCalcFilterBitMap" later;
-        /// Consumers that those bitmaps are made for.
-        expect_consumer_num_use_filter: i32 = 32, "expectConsumerNumUseFilter" later;
+        /// Consumers that those bitmaps are made for: with the next key, their shape in
+        /// consumerFilter.json, which RocketMQ compares.
+        expect_consumer_num_use_filter: i32 = 32,
+            "expectConsumerNumUseFilter" within(1, 1_048_576);
         /// Wrong hits that are tolerated in them.
-        max_error_rate_of_bloom_filter: i32 = 20, "maxErrorRateOfBloomFilter" unit("%") later;
+        max_error_rate_of_bloom_filter: i32 = 20,
+            "maxErrorRateOfBloomFilter" unit("%") within(1, 99);
         /// How long filter data of consumers that left is kept.
-        filter_data_clean_time_span: i64 = 86_400_000, "filterDataCleanTimeSpan" unit("ms") later;
-        /// Filter retries again.
-        filter_support_retry: bool = false, "filterSupportRetry" later;
+        filter_data_clean_time_span: i64 = 86_400_000,
+            "filterDataCleanTimeSpan" unit("ms") at_least(0) live;
+        /// Hold retried messages to the SQL92 filter on the topic they came from.
+        filter_support_retry: bool = false, "filterSupportRetry" live;
         /// Allow SQL92 filters.
-        enable_property_filter: bool = false, "enablePropertyFilter" later;
+        enable_property_filter: bool = false, "enablePropertyFilter" live;
         /// Compress registrations.
         compressed_register: bool = false, "compressedRegister" live;
         /// Register even when nothing has changed.

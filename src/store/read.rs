@@ -64,8 +64,22 @@ impl Store {
         max_count: i32,
         filter: &dyn Fn(i64) -> bool,
     ) -> GetResult {
+        self.get_where(topic, queue_id, offset, max_count, filter, None)
+    }
+
+    /// The same, of those whose properties pass `wanted`.
+    pub fn get_where(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_count: i32,
+        filter: &dyn Fn(i64) -> bool,
+        wanted: Option<&dyn Fn(&str) -> bool>,
+    ) -> GetResult {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, filter);
+        let pass = Pass { filter, wanted };
+        let result = self.look_up(topic, queue_id, offset, max_count, &pass);
         self.stats.get(result.count.into(), began.elapsed());
         result
     }
@@ -76,7 +90,7 @@ impl Store {
         queue_id: i32,
         offset: i64,
         max_count: i32,
-        filter: &dyn Fn(i64) -> bool,
+        pass: &Pass,
     ) -> GetResult {
         let config = self.config.get();
         let at_master = |next| if keeps_offset(&config) { offset } else { next };
@@ -103,7 +117,7 @@ impl Store {
         let mut scan = Scan::new(&self.log, &limits);
         let mut scanned = 0;
         for unit in units.iter().take(SCAN_UNITS_MIN.max(limits.count)) {
-            if !scan.unit(unit, filter) {
+            if !scan.unit(unit, pass) {
                 break;
             }
             scanned += 1;
@@ -233,6 +247,14 @@ fn memory_bytes() -> u64 {
     *BYTES.get_or_init(sys::host::memory_bytes)
 }
 
+/// What a get returns of what it looks at.
+struct Pass<'a> {
+    /// By tags code.
+    filter: &'a dyn Fn(i64) -> bool,
+    /// By the properties of the record.
+    wanted: Option<&'a dyn Fn(&str) -> bool>,
+}
+
 /// Walks units and collects their records.
 struct Scan<'a> {
     log: &'a CommitLog,
@@ -267,7 +289,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Looks at the next unit; false when the result is full without it.
-    fn unit(&mut self, unit: Unit, filter: &dyn Fn(i64) -> bool) -> bool {
+    fn unit(&mut self, unit: Unit, pass: &Pass) -> bool {
         self.last_physical = unit.physical_offset;
         if unit.physical_offset < self.gone_below {
             return true;
@@ -276,10 +298,11 @@ impl<'a> Scan<'a> {
         if self.is_full(unit.physical_offset, size) {
             return false;
         }
-        if !filter(unit.tags_code) {
+        if !(pass.filter)(unit.tags_code) {
             return true;
         }
         match self.position(unit.physical_offset, size) {
+            Some(position) if !self.passes(position, size, pass) => {}
             Some(position) => {
                 if position != self.open.0 + self.open.1 {
                     self.close_slice();
@@ -292,6 +315,13 @@ impl<'a> Scan<'a> {
             None => self.was_removing = true,
         }
         true
+    }
+
+    /// Whether the record at this place of `file` has properties that are wanted.
+    fn passes(&self, position: usize, size: usize, pass: &Pass) -> bool {
+        let Some(wanted) = pass.wanted else { return true };
+        let bytes = self.file.as_ref().and_then(|file| file.bytes(position, size));
+        bytes.and_then(RecordView::new).is_some_and(|record| wanted(record.properties()))
     }
 
     fn is_full(&self, physical_offset: i64, size: usize) -> bool {

@@ -1,0 +1,441 @@
+//! SQL filters of consumer groups, as their heartbeats say (`consumerFilter.json`), and what a pull
+//! lets pass.
+//!
+//! A filter outlives its clients: it is dead then, still serves pulls, and is forgotten
+//! `filterDataCleanTimeSpan` later.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::bloom::Bloom;
+use crate::base::limits::FILTERS_MAX;
+use crate::base::{Result, clock, json, persist};
+use crate::message::filter::{SQL92, Subscription};
+use crate::message::property;
+use crate::message::sql::{Expression, Invalid};
+use crate::protocol::body::heartbeat::SubscriptionData;
+
+/// Filters of a file are taken to have died this long before it was read, in ms.
+const DEAD_BEFORE_LOAD_MS: i64 = 30_000;
+
+/// What a pull lets pass.
+#[derive(Clone)]
+pub struct Filter {
+    /// Tags; `None` for all.
+    tags: Option<Arc<Subscription>>,
+    test: Test,
+}
+
+#[derive(Clone)]
+enum Test {
+    None,
+    Expression(Arc<Expression>),
+    /// The group's filter on the topic a retried message came from.
+    Origin(Arc<Filters>, Arc<str>),
+}
+
+impl Filter {
+    /// By tags.
+    pub fn tags(subscription: Arc<Subscription>) -> Filter {
+        Filter { tags: Some(subscription), test: Test::None }
+    }
+
+    /// By an expression over properties.
+    pub fn expression(expression: Arc<Expression>) -> Filter {
+        Filter { tags: None, test: Test::Expression(expression) }
+    }
+
+    /// For a retry topic: by tags, and by what its group asks of the topics it came from.
+    pub fn origin(tags: Option<Arc<Subscription>>, filters: Arc<Filters>, group: &str) -> Filter {
+        Filter { tags, test: Test::Origin(filters, group.into()) }
+    }
+
+    /// Whether a ConsumeQueue unit's tags code may belong to a message that is wanted.
+    pub fn matches_code(&self, tags_code: i64) -> bool {
+        self.tags.as_ref().is_none_or(|tags| tags.matches_code(tags_code))
+    }
+
+    /// Whether `matches` has a say.
+    pub fn asks_properties(&self) -> bool {
+        !matches!(self.test, Test::None)
+    }
+
+    /// Whether a message with these properties is wanted.
+    pub fn matches(&self, properties: &str) -> bool {
+        match &self.test {
+            Test::None => true,
+            Test::Expression(expression) => expression.matches(properties),
+            Test::Origin(filters, group) => property::get(properties, property::RETRY_TOPIC)
+                .and_then(|topic| filters.find(topic, group))
+                .is_none_or(|found| found.compiled.matches(properties)),
+        }
+    }
+}
+
+/// A group's filter on a topic.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    pub compiled: Arc<Expression>,
+    /// Version of the subscription it came with.
+    pub version: i64,
+    expression: String,
+    born_ms: i64,
+    /// Dead when not before `born_ms`.
+    dead_ms: i64,
+}
+
+impl Registered {
+    fn is_dead(&self) -> bool {
+        self.dead_ms >= self.born_ms
+    }
+}
+
+/// Parses an expression of a type.
+pub fn compile(kind: &str, expression: &str) -> std::result::Result<Expression, Invalid> {
+    match kind {
+        SQL92 => Expression::parse(expression),
+        _ => Err(Invalid { at: 1, what: format!("no expression of type {kind} is known") }),
+    }
+}
+
+/// Group → topic → filter.
+type Table = HashMap<String, BTreeMap<String, Registered>>;
+
+struct State {
+    table: Table,
+    count: usize,
+    changed: bool,
+}
+
+/// The filters of all groups and their file.
+pub struct Filters {
+    path: PathBuf,
+    bloom: Bloom,
+    state: RwLock<State>,
+    saving: Mutex<()>,
+}
+
+impl Filters {
+    /// Reads the filters of `path`, or begins without any.
+    pub fn load(path: &Path, bloom: Bloom) -> Result<Filters> {
+        let stored: Stored = persist::load_with_bak(path, json::from_str)?.unwrap_or_default();
+        let table = stored.table(clock::now_ms());
+        let count = table.values().map(BTreeMap::len).sum();
+        let state = RwLock::new(State { table, count, changed: false });
+        Ok(Filters { path: path.to_owned(), bloom, state, saving: Mutex::new(()) })
+    }
+
+    /// The filter of a group on a topic.
+    pub fn find(&self, topic: &str, group: &str) -> Option<Registered> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.table.get(group)?.get(topic).cloned()
+    }
+
+    /// Takes over the subscriptions of a heartbeat; filters on other topics are dead.
+    pub fn register(&self, group: &str, subscribed: &[SubscriptionData], now_ms: i64) {
+        let is_sql = |data: &&SubscriptionData| !data.is_tag() && !data.sub_string.is_empty();
+        let wanted: Vec<&SubscriptionData> = subscribed.iter().filter(is_sql).collect();
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if wanted.is_empty() && !state.table.contains_key(group) {
+            return;
+        }
+        drop(state);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for data in wanted {
+            state.register(group, data, now_ms);
+        }
+        let is_gone = |topic: &str| subscribed.iter().all(|data| data.topic != topic);
+        state.bury(group, now_ms, is_gone);
+    }
+
+    /// A group has no client any more.
+    pub fn unregister(&self, group: &str, now_ms: i64) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = state.table.contains_key(group);
+        drop(state);
+        if is_known {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.bury(group, now_ms, |_| true);
+        }
+    }
+
+    /// Forgets what has been dead for `keep_ms`, and writes the file when something has changed.
+    pub fn persist(&self, now_ms: i64, keep_ms: i64) -> Result<()> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.forget(now_ms, keep_ms);
+        if !std::mem::take(&mut state.changed) {
+            return Ok(());
+        }
+        let text = json::to_pretty(&Stored::new(&state.table, self.bloom));
+        drop(state);
+        let saved = persist::save(&self.path, &text);
+        if saved.is_err() {
+            self.state.write().unwrap_or_else(PoisonError::into_inner).changed = true;
+        }
+        saved
+    }
+}
+
+impl State {
+    fn register(&mut self, group: &str, data: &SubscriptionData, now_ms: i64) {
+        let topics = self.table.get_mut(group);
+        if let Some(old) = topics.and_then(|topics| topics.get_mut(&data.topic)) {
+            let revives = old.is_dead() && data.sub_version == old.version;
+            if data.sub_version < old.version || data.sub_version == old.version && !revives {
+                return;
+            }
+            if revives || old.expression == data.sub_string && data.expression_type == SQL92 {
+                self.changed |= old.is_dead() || old.version != data.sub_version;
+                old.version = data.sub_version;
+                old.dead_ms = 0;
+                return;
+            }
+            self.remove(group, &data.topic);
+        }
+        if self.count >= FILTERS_MAX {
+            log::warn!(target: "broker", "{FILTERS_MAX} filters are kept, none for {group}");
+            return;
+        }
+        match compile(&data.expression_type, &data.sub_string) {
+            Ok(compiled) => {
+                let registered = Registered {
+                    compiled: Arc::new(compiled),
+                    version: data.sub_version,
+                    expression: data.sub_string.clone(),
+                    born_ms: now_ms,
+                    dead_ms: 0,
+                };
+                let topics = self.table.entry(group.to_owned()).or_default();
+                topics.insert(data.topic.clone(), registered);
+                self.count += 1;
+                self.changed = true;
+            }
+            Err(error) => {
+                let topic = &data.topic;
+                log::warn!(target: "broker", "filter of group {group} on {topic}: {error}");
+            }
+        }
+    }
+
+    fn remove(&mut self, group: &str, topic: &str) {
+        let Some(topics) = self.table.get_mut(group) else { return };
+        if topics.remove(topic).is_some() {
+            self.count -= 1;
+            self.changed = true;
+        }
+        if topics.is_empty() {
+            self.table.remove(group);
+        }
+    }
+
+    /// The group's filters on these topics are dead from now on.
+    fn bury(&mut self, group: &str, now_ms: i64, is_gone: impl Fn(&str) -> bool) {
+        for (topic, registered) in self.table.get_mut(group).into_iter().flatten() {
+            if !registered.is_dead() && is_gone(topic) {
+                registered.dead_ms = now_ms;
+                self.changed = true;
+            }
+        }
+    }
+
+    fn forget(&mut self, now_ms: i64, keep_ms: i64) {
+        let before = self.count;
+        for topics in self.table.values_mut() {
+            topics.retain(|_, registered| {
+                !registered.is_dead() || now_ms.saturating_sub(registered.dead_ms) < keep_ms
+            });
+        }
+        self.table.retain(|_, topics| !topics.is_empty());
+        self.count = self.table.values().map(BTreeMap::len).sum();
+        self.changed |= self.count != before;
+    }
+}
+
+/// `consumerFilter.json`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Stored {
+    filter_data_by_topic: BTreeMap<String, StoredTopic>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StoredTopic {
+    group_filter_data: BTreeMap<String, StoredFilter>,
+    topic: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StoredFilter {
+    bloom_filter_data: StoredBloom,
+    born_time: i64,
+    client_version: i64,
+    consumer_group: String,
+    dead: bool,
+    dead_time: i64,
+    expression: String,
+    expression_type: String,
+    topic: String,
+}
+
+/// Where the filter stands in bitmaps that RocketMQ keeps beside ConsumeQueues; not read here.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StoredBloom {
+    bit_num: i32,
+    bit_pos: Vec<i32>,
+}
+
+impl Stored {
+    fn new(table: &Table, bloom: Bloom) -> Stored {
+        let mut stored = Stored::default();
+        for (group, topics) in table {
+            for (topic, registered) in topics {
+                let by_topic = stored.filter_data_by_topic.entry(topic.clone()).or_default();
+                by_topic.topic.clone_from(topic);
+                let filter = StoredFilter {
+                    bloom_filter_data: StoredBloom {
+                        bit_num: bloom.bits,
+                        bit_pos: bloom.positions(&format!("{group}#{topic}")),
+                    },
+                    born_time: registered.born_ms,
+                    client_version: registered.version,
+                    consumer_group: group.clone(),
+                    dead: registered.is_dead(),
+                    dead_time: registered.dead_ms,
+                    expression: registered.expression.clone(),
+                    expression_type: SQL92.to_owned(),
+                    topic: topic.clone(),
+                };
+                by_topic.group_filter_data.insert(group.clone(), filter);
+            }
+        }
+        stored
+    }
+
+    /// What was alive is dead until its clients come again.
+    fn table(self, now_ms: i64) -> Table {
+        let mut table = Table::new();
+        let by_topic = self.filter_data_by_topic.into_iter();
+        let all = by_topic.flat_map(|(topic, of)| {
+            of.group_filter_data.into_iter().map(move |(group, f)| (topic.clone(), group, f))
+        });
+        for (topic, group, filter) in all.take(FILTERS_MAX) {
+            let compiled = match compile(&filter.expression_type, &filter.expression) {
+                Ok(compiled) => Arc::new(compiled),
+                Err(error) => {
+                    log::warn!(target: "broker", "filter of {group} on {topic} not kept: {error}");
+                    continue;
+                }
+            };
+            let dead_ms = match filter.dead_time {
+                0 => filter.born_time.max(now_ms - DEAD_BEFORE_LOAD_MS),
+                dead => dead,
+            };
+            let registered = Registered {
+                compiled,
+                version: filter.client_version,
+                expression: filter.expression,
+                born_ms: filter.born_time,
+                dead_ms,
+            };
+            table.entry(group).or_default().insert(topic, registered);
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(dir: &tempfile::TempDir) -> Filters {
+        Filters::load(&dir.path().join("consumerFilter.json"), Bloom::new(20, 64)).unwrap()
+    }
+
+    fn sql(topic: &str, expression: &str, version: i64) -> SubscriptionData {
+        SubscriptionData {
+            topic: topic.into(),
+            sub_string: expression.into(),
+            expression_type: SQL92.into(),
+            sub_version: version,
+            ..SubscriptionData::default()
+        }
+    }
+
+    /// Whether the filter is dead, its version, and whether `a = 1` matches.
+    fn look(filters: &Filters, topic: &str) -> Option<(bool, i64, bool)> {
+        let found = filters.find(topic, "g")?;
+        Some((found.is_dead(), found.version, found.compiled.matches("a\u{1}1")))
+    }
+
+    #[test]
+    fn versions_decide_what_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = filters(&dir);
+        let beat = |data: &[SubscriptionData]| filters.register("g", data, 1000);
+        beat(&[sql("T", "a = 1", 5), SubscriptionData::default()]);
+        assert_eq!(look(&filters, "T"), Some((false, 5, true)));
+        beat(&[sql("T", "a = 2", 5)]);
+        beat(&[sql("T", "a = 2", 4)]);
+        assert_eq!(look(&filters, "T"), Some((false, 5, true)));
+        beat(&[sql("T", "a = 2", 6)]);
+        assert_eq!(look(&filters, "T"), Some((false, 6, false)));
+        beat(&[sql("U", "a = 1", 1)]);
+        assert_eq!(look(&filters, "T"), Some((true, 6, false)));
+        beat(&[sql("T", "a = 2", 6), sql("U", "a = 1", 7)]);
+        assert_eq!(look(&filters, "T"), Some((false, 6, false)));
+        assert_eq!(look(&filters, "U"), Some((false, 7, true)));
+        filters.unregister("g", 1000);
+        assert_eq!(look(&filters, "U"), Some((true, 7, true)));
+        beat(&[sql("T", "a = = 2", 9), sql("U", "a = 1", 8)]);
+        assert_eq!(look(&filters, "T"), None);
+        assert_eq!(look(&filters, "U"), Some((false, 8, true)));
+        beat(&[
+            sql("V", "", 9),
+            SubscriptionData { expression_type: "X".into(), ..sql("W", "a", 1) },
+        ]);
+        assert_eq!((look(&filters, "V"), look(&filters, "W")), (None, None));
+    }
+
+    #[test]
+    fn the_file_is_java_s_and_the_dead_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = filters(&dir);
+        kept.register("CG1", &[sql("TopicA", "a > 5", 7)], 1000);
+        kept.persist(1000, 100).unwrap();
+        let path = dir.path().join("consumerFilter.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = r#"{"filterDataByTopic":{"TopicA":{"groupFilterData":{"CG1":{
+            "bloomFilterData":{"bitNum":216,"bitPos":[143,123,80]},"bornTime":1000,
+            "clientVersion":7,"consumerGroup":"CG1","dead":false,"deadTime":0,
+            "expression":"a > 5","expressionType":"SQL92","topic":"TopicA"}},"topic":"TopicA"}}}"#;
+        let dense = |text: &str| text.replace(['\n', '\t', ' '], "");
+        assert_eq!(dense(&text), dense(expected));
+        let again = filters(&dir);
+        let found = again.find("TopicA", "CG1").unwrap();
+        assert!(found.is_dead() && found.version == 7 && found.compiled.matches("a\u{1}6"));
+        again.persist(clock::now_ms(), 3_600_000).unwrap();
+        assert!(again.find("TopicA", "CG1").is_some());
+        again.persist(clock::now_ms(), 0).unwrap();
+        assert!(again.find("TopicA", "CG1").is_none());
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("TopicA"));
+    }
+
+    #[test]
+    fn retried_messages_are_held_to_the_filter_of_their_topic() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = Arc::new(filters(&dir));
+        filters.register("g", &[sql("T", "a = 1", 5)], 1000);
+        let filter = Filter::origin(None, filters, "g");
+        assert!(filter.asks_properties() && filter.matches_code(7));
+        assert!(filter.matches("RETRY_TOPIC\u{1}T\u{2}a\u{1}1"));
+        assert!(!filter.matches("RETRY_TOPIC\u{1}T\u{2}a\u{1}2"));
+        assert!(filter.matches("RETRY_TOPIC\u{1}U\u{2}a\u{1}2") && filter.matches("a\u{1}2"));
+    }
+}
