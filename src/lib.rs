@@ -69,6 +69,7 @@
 //! | reput | how far is dispatched | a put's wake-up | stop, after catching up |
 //! | clean, store-watch | nothing | an interval | stop |
 //! | delay | offsets of the delay levels | the next due time | stop |
+//! | txn-check | ends of transactions that came late | an interval | stop |
 //! | hold | parked pulls | the next deadline | stop |
 //! | register | what one NameServer knows | an interval or a change | stop, unregisters |
 //! | offsets, sweep | nothing | an interval | stop |

@@ -111,11 +111,6 @@ fn refusals_have_rocketmq_s_code_and_remark() {
         ),
         (with("e", "2", plain()), 1, "request queueId[2] is illegal, TopicConfig [topicName=Known"),
         (with("e", "two", plain()), 1, "queueId"),
-        (
-            with("i", &properties(&[("TRAN_MSG", "true")]), plain()),
-            16,
-            "the broker[127.0.0.1] does not serve transaction messages",
-        ),
         (with("i", &properties(&[("DELAY", "x")]), plain()), 1, "DELAY"),
         (
             with("i", &format!("K\u{1}{}", "v".repeat(32_767)), plain()),
@@ -302,7 +297,7 @@ fn the_fast_port_serves_sends_but_no_pulls() {
 #[test]
 fn a_code_that_is_not_served_names_itself() {
     let cluster = Cluster::start();
-    for code in [codes::END_TRANSACTION, codes::GET_ALL_DELAY_OFFSET, 200_050, 99_999] {
+    for code in [codes::GET_ALL_PRODUCER_INFO, codes::GET_ALL_DELAY_OFFSET, 200_050, 99_999] {
         let reply = cluster.peer().ask(&Command::request(code));
         let remark = format!(" request type {code} not supported");
         assert_eq!((reply.code, reply.remark), (3, Some(remark)));

@@ -40,3 +40,5 @@ mod reply;
 mod send;
 /// The house rules of the source: sizes, unsafe places, import directions.
 mod tidy;
+/// Transactions: half messages, their end, questions to producers.
+mod txn;

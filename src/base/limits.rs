@@ -134,6 +134,10 @@ pub const FILTERS_MAX: usize = 10_000;
 pub const CLIENT_CALLS_MAX: i32 = 65_536;
 /// Units of a consume queue that one request shows.
 pub const SHOWN_UNITS_MAX: usize = 50_000;
+/// Half messages that one round of transaction checks looks at, each a bit of memory.
+pub const TXN_WINDOW_MAX: usize = 1 << 29;
+/// Transactions remembered that were ended after their producer had been asked.
+pub const TXN_LATE_MAX: usize = 100_000;
 /// Keys of each kind of statistics.
 pub const STATS_ITEMS_MAX: usize = 1_000_000;
 

@@ -192,6 +192,15 @@ impl<C: Clone> Clients<C> {
             .unwrap_or_default()
     }
 
+    /// A producer of a group that `suits`, looked for from the `turn`th one on.
+    pub fn producer(&self, group: &str, turn: usize, suits: impl Fn(&C) -> bool) -> Option<C> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let channels = tables.producers.get(group)?;
+        let (first, count) = (turn.checked_rem(channels.len())?, channels.len());
+        let conns = channels.values().map(|channel| &channel.conn);
+        conns.cycle().skip(first).take(count).find(|conn| suits(conn)).cloned()
+    }
+
     /// The connections of a consumer group.
     pub fn connections(&self, group: &str) -> Vec<C> {
         self.consumers(group, |group| group.channels.values().map(|c| c.conn.clone()).collect())
@@ -369,6 +378,18 @@ mod tests {
         assert_eq!((at("client1"), at("client2")), (None, Some(2)), "renamed");
         clients.closed(2);
         assert!(clients.tables.read().unwrap().by_client.is_empty());
+    }
+
+    #[test]
+    fn producers_take_turns() {
+        let clients = Clients::default();
+        for id in 1..=3 {
+            clients.register_producer(id, channel(id, 0), "p").unwrap();
+        }
+        let turn = |turn, without| clients.producer("p", turn, |&conn| conn != without);
+        assert_eq!([turn(0, 0), turn(4, 0), turn(2, 3)], [Some(1), Some(2), Some(1)]);
+        assert_eq!(clients.producer("p", 0, |_| false), None);
+        assert_eq!(clients.producer("q", 0, |_| true), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub mod send_back;
 pub mod start;
 pub mod stats;
 pub mod topics;
+pub mod txn;
+mod txn_check;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

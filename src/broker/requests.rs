@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Broker, admin, client, consumer, pull, query, relay, reply, send, send_back};
+use super::{Broker, admin, client, consumer, pull, query, relay, reply, send, send_back, txn};
 use crate::config::BrokerConfig;
 use crate::dispatch::{Guard, PoolId, PoolSpec, Ports, Row};
 use crate::net::Request;
@@ -20,6 +20,7 @@ pub enum Pool {
     Heartbeat,
     Client,
     Consumer,
+    EndTransaction,
     Admin,
 }
 
@@ -79,6 +80,12 @@ pub fn pools(config: &BrokerConfig) -> Vec<PoolSpec> {
             c.consumer_manager_thread_pool_queue_capacity,
             None,
         ),
+        pool(
+            "endTransaction",
+            c.end_transaction_thread_pool_nums,
+            c.end_transaction_pool_queue_capacity,
+            Some(c.wait_time_mills_in_transaction_queue),
+        ),
         pool("admin", c.admin_broker_thread_pool_nums, ADMIN_QUEUE_CAPACITY, None),
     ]
 }
@@ -103,6 +110,7 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(LITE_PULL_MESSAGE, Pull, pull::message, Main, Read),
         row(SEND_REPLY_MESSAGE, Reply, reply::message, Both, Write),
         row(SEND_REPLY_MESSAGE_V2, Reply, reply::message, Both, Write),
+        row(END_TRANSACTION, Pool::EndTransaction, txn::end, Both, Write),
         row(QUERY_MESSAGE, Query, query::by_key, Both, Read),
         row(VIEW_MESSAGE_BY_ID, Query, query::by_offset, Both, Read),
         row(HEART_BEAT, Heartbeat, client::heart_beat, Both, None),
@@ -111,6 +119,7 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(GET_CONSUMER_LIST_BY_GROUP, Consumer, consumer::list, Both, None),
         row(QUERY_CONSUMER_OFFSET, Consumer, consumer::query_offset, Both, None),
         row(UPDATE_CONSUMER_OFFSET, Consumer, consumer::update_offset, Both, None),
+        row(RESUME_CHECK_HALF_MESSAGE, Admin, txn::resume_check, Both, Guard::Admin),
         row(LOCK_BATCH_MQ, Admin, lock::lock, Both, None),
         row(UNLOCK_BATCH_MQ, Admin, lock::unlock, Both, None),
         row(SEARCH_OFFSET_BY_TIMESTAMP, Admin, offset::by_time, Both, None),
@@ -142,7 +151,6 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
 
 const RESERVED: &str = "a constant of RocketMQ without a handler";
 const TO_CLIENTS: &str = "sent by brokers, served by clients";
-const TRANSACTIONS: &str = "transactions are not built yet";
 const REPLICATION: &str = "slaves are not served yet";
 const ACCESS_CONTROL: &str = "access control is not built yet";
 const OPERATIONS: &str = "an operator's tool that is not built yet";
@@ -167,8 +175,6 @@ pub const NOT_SERVED: &[(i32, &str)] = &[
     (RESET_CONSUMER_CLIENT_OFFSET, TO_CLIENTS),
     (GET_CONSUMER_STATUS_FROM_CLIENT, TO_CLIENTS),
     (PUSH_REPLY_MESSAGE_TO_CLIENT, TO_CLIENTS),
-    (END_TRANSACTION, TRANSACTIONS),
-    (RESUME_CHECK_HALF_MESSAGE, TRANSACTIONS),
     (GET_ALL_CONSUMER_OFFSET, REPLICATION),
     (GET_ALL_DELAY_OFFSET, REPLICATION),
     (UPDATE_AND_CREATE_ACL_CONFIG, ACCESS_CONTROL),
@@ -240,10 +246,9 @@ mod tests {
     #[test]
     fn the_pools_stand_in_the_order_of_their_enum() {
         let names: Vec<_> = pools(&BrokerConfig::new()).iter().map(|pool| pool.name).collect();
-        assert_eq!(
-            names,
-            ["send", "pull", "reply", "query", "heartbeat", "client", "consumer", "admin"]
-        );
-        assert_eq!(Pool::Admin.index(), 7);
+        let families = ["send", "pull", "reply", "query", "heartbeat", "client", "consumer"];
+        assert_eq!(names[..7], families);
+        assert_eq!(names[7..], ["endTransaction", "admin"]);
+        assert_eq!(Pool::Admin.index(), 8);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::topics::{self, Wanted};
+use super::txn;
 use crate::base::{Error, Result, clock};
 use crate::config::BrokerConfig;
 use crate::dispatch::Outcome;
@@ -105,16 +106,13 @@ fn single(
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
     let facts = facts(given)?;
-    if facts.transaction {
-        let remark = if config.reject_transaction_message {
-            format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1)
-        } else {
-            let ip = &config.broker_ip1;
-            format!("the broker[{ip}] does not serve transaction messages in this version")
-        };
-        return Err(Error::refused(response::NO_PERMISSION, remark));
+    // Old clients send a committed message that is to be retried with all its properties.
+    let is_retry = header.reconsume_times.unwrap_or(0) > 0 && facts.delay > 0;
+    let is_half = facts.transaction && !is_retry;
+    if is_half && config.reject_transaction_message {
+        return Err(forbidden_broker(config, "sending transaction"));
     }
-    let sys_flag = sys_flag(header, topic);
+    let mut sys_flag = sys_flag(header, topic);
     let dead_letter = dead_letter(broker, request, header)?;
     let (real_topic, real_queue) = match &dead_letter {
         Some(topic) => (topic.as_str(), 0),
@@ -123,6 +121,12 @@ fn single(
     let mut text = String::with_capacity(given.len() + 64);
     let level = delay::level_of(facts.delay, sys_flag, &broker.levels);
     let (topic, stored_queue) = match level {
+        // A delay counts from the commit on.
+        _ if is_half => {
+            sys_flag &= !flags::TRANSACTION_MASK;
+            text.push_str(given);
+            txn::hold(&mut text, real_topic, real_queue)
+        }
         Some(level) => {
             text.push_str(given);
             delay::park(&mut text, level, real_topic, real_queue)
@@ -455,7 +459,7 @@ fn system_error(remark: impl Into<String>) -> Error {
     Error::refused(response::SYSTEM_ERROR, remark)
 }
 
-/// `what` is `sending` or `pulling`.
+/// `what` is `sending`, `sending transaction` or `pulling`.
 pub fn forbidden_broker(config: &BrokerConfig, what: &str) -> Error {
     let remark = format!("the broker[{}] {what} message is forbidden", config.broker_ip1);
     Error::refused(response::NO_PERMISSION, remark)

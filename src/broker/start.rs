@@ -16,7 +16,7 @@ use super::register::{Addresses, Register};
 use super::requests::{self, Pool};
 use super::stats::{SAMPLE_PERIOD, Stats};
 use super::topics::Topics;
-use super::{Broker, client};
+use super::{Broker, client, txn_check};
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
@@ -161,6 +161,16 @@ impl Broker {
         })?);
         if config.store.broker_role != BrokerRole::Slave {
             self.start_delivery(config)?;
+            let parts = txn_check::Parts {
+                config: self.config.clone(),
+                store: self.store.clone(),
+                offsets: self.offsets.clone(),
+                topics: self.topics.clone(),
+                register: self.register.clone(),
+                clients: self.clients.clone(),
+                addresses: self.addresses.clone(),
+            };
+            running.keep(txn_check::start(parts, running.stop.clone())?);
         }
         Ok(())
     }

@@ -74,7 +74,8 @@ section! {
         /// Threads that serve ends of transactions.
         end_transaction_thread_pool_nums: i32 = (8 + processors() * 2).max(processors().min(4) * 4),
             "endTransactionThreadPoolNums"
-            usually("8 + 2 * number of processors, or 4 for each send thread if more") later;
+            usually("8 + 2 * number of processors, or 4 for each send thread if more")
+            at_least(1);
         /// Pause between two saves of consumer offsets.
         flush_consumer_offset_interval: i32 = 5000,
             "flushConsumerOffsetInterval" unit("ms") at_least(1);
@@ -106,7 +107,8 @@ section! {
         heartbeat_thread_pool_queue_capacity: i32 = 50_000,
             "heartbeatThreadPoolQueueCapacity" at_least(1);
         /// Ends of transactions that may wait for a thread.
-        end_transaction_pool_queue_capacity: i32 = 100_000, "endTransactionPoolQueueCapacity" later;
+        end_transaction_pool_queue_capacity: i32 = 100_000,
+            "endTransactionPoolQueueCapacity" at_least(1);
         /// Filter servers no longer exist in RocketMQ.
         filter_server_nums: i32 = 0, "filterServerNums" fixed unused;
         /// Hold a pull that finds nothing for as long as its client asks.
@@ -157,7 +159,7 @@ section! {
             "waitTimeMillsInHeartbeatQueue" unit("ms") at_least(1);
         /// Longest wait of an end of a transaction for a thread.
         wait_time_mills_in_transaction_queue: i64 = 3000,
-            "waitTimeMillsInTransactionQueue" unit("ms") later;
+            "waitTimeMillsInTransactionQueue" unit("ms") at_least(1);
         /// Sends before this time are refused.
         start_accept_send_request_time_stamp: i64 = 0,
             "startAcceptSendRequestTimeStamp" unit("ms since 1970") live;
@@ -186,11 +188,12 @@ section! {
         /// Pause between two registrations with the NameServers; 10 s at least, 60 s at most.
         register_name_server_period: i32 = 30_000, "registerNameServerPeriod" unit("ms");
         /// Age at which the producer of a half message is asked first.
-        transaction_time_out: i64 = 6000, "transactionTimeOut" unit("ms") star later;
+        transaction_time_out: i64 = 6000, "transactionTimeOut" unit("ms") star live;
         /// How often it is asked.
-        transaction_check_max: i32 = 15, "transactionCheckMax" star later;
+        transaction_check_max: i32 = 15, "transactionCheckMax" star live;
         /// Pause between two rounds of asking.
-        transaction_check_interval: i64 = 60_000, "transactionCheckInterval" unit("ms") star later;
+        transaction_check_interval: i64 = 60_000,
+            "transactionCheckInterval" unit("ms") star at_least(1) live;
         /// Check signature and permissions of every request.
         acl_enable: bool = false, "aclEnable" star later;
         /// Store replies of request-reply as well.

@@ -353,6 +353,24 @@ impl<'a> RecordView<'a> {
         }
     }
 
+    /// The message as one to be stored again.
+    pub fn message(&self) -> MessageRef<'a> {
+        MessageRef {
+            topic: self.topic(),
+            queue_id: self.queue_id(),
+            flag: self.flag(),
+            sys_flag: self.sys_flag(),
+            born_timestamp: self.born_timestamp(),
+            born_host: self.born_host(),
+            store_timestamp: self.store_timestamp(),
+            store_host: self.store_host(),
+            reconsume_times: self.reconsume_times(),
+            prepared_transaction_offset: self.prepared_transaction_offset(),
+            body: self.body(),
+            properties: self.properties(),
+        }
+    }
+
     /// The message with its own memory.
     pub fn to_message(&self) -> Message {
         Message {

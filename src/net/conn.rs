@@ -230,7 +230,7 @@ impl Conn {
     }
 
     /// Whether the outbox is too full for more requests to be read.
-    pub(super) fn is_choked(&self) -> bool {
+    pub fn is_choked(&self) -> bool {
         self.choked.load(Ordering::Acquire)
     }
 

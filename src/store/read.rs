@@ -195,6 +195,14 @@ impl Store {
         file.slice(position, record.bytes().len())
     }
 
+    /// The whole record at a queue offset; `None` when it is not there, or not whole.
+    pub fn record_in_queue(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Slice> {
+        let unit = self.queues.get(topic, queue_id)?.unit(offset)?;
+        let record = self.record_at(unit.physical_offset)?;
+        let view = RecordView::new(record.as_bytes())?;
+        (view.topic() == topic && view.queue_offset() == offset).then_some(record)
+    }
+
     /// Whether the message at a queue offset is young enough to be in the page cache. So is one
     /// that is not there.
     pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {

@@ -68,9 +68,10 @@ fn add_pools(broker: &Broker, table: &mut Table) {
         set(table, format!("{name}ThreadPoolQueueCapacity"), state.capacity);
         set(table, format!("{name}ThreadPoolQueueHeadWaitTimeMills"), state.head_wait_ms);
     }
-    // Transactions have no pool yet; tools expect the keys.
-    set(table, "EndTransactionQueueSize", 0);
-    set(table, "EndTransactionThreadPoolQueueCapacity", 0);
+    if let Some(state) = broker.pool("endTransaction") {
+        set(table, "EndTransactionQueueSize", state.queued);
+        set(table, "EndTransactionThreadPoolQueueCapacity", state.capacity);
+    }
 }
 
 fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
