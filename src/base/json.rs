@@ -28,6 +28,15 @@ pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 
 /// The decimal form of a number, in `buffer`.
 pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
+    std::str::from_utf8(digits(value, buffer)).unwrap_or_default()
+}
+
+/// Appends the decimal form of a number.
+pub fn push_number(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(digits(value, &mut [0; 20]));
+}
+
+fn digits(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
     loop {
@@ -42,7 +51,7 @@ pub fn decimal(value: i64, buffer: &mut [u8; 20]) -> &str {
         at -= 1;
         buffer[at] = b'-';
     }
-    std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    &buffer[at..]
 }
 
 /// Appends the characters of `text` as they stand between the quotes of a JSON text.

@@ -178,7 +178,9 @@ pub fn copy_without(properties: &str, name: &str, out: &mut String) {
     }
     let mut first = out.is_empty();
     for segment in segments(properties) {
-        if pair(segment).is_some_and(|(found, _)| found == name) {
+        let rest =
+            segment.strip_prefix(name).and_then(|rest| rest.strip_prefix(NAME_VALUE_SEPARATOR));
+        if rest.is_some_and(|value| !value.is_empty()) {
             continue;
         }
         if !first {

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::base::bytes::is_simple;
 use crate::base::json;
 use crate::base::slice::Slice;
 
@@ -139,6 +140,11 @@ impl Fields {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         let text = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
         self.pairs.iter().map(move |pair| (text(pair.name), text(pair.value)))
+    }
+
+    /// Whether nothing in them has to be escaped; may say no although.
+    pub(super) fn is_simple(&self) -> bool {
+        is_simple(self.text.as_bytes())
     }
 
     /// Number of pairs.

@@ -134,34 +134,35 @@ fn push_value(scanner: &mut Scanner<'_>, out: &mut String) -> Result<bool> {
 /// Appends the header of a command.
 pub fn encode(command: &Command, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"code\":");
-    push_number(out, command.code);
+    json::push_number(out, command.code.into());
     if let Some(fields) = &command.fields {
         out.extend_from_slice(b",\"extFields\":{");
+        let simple = fields.is_simple();
+        let push = |out: &mut Vec<u8>, text: &str| match simple {
+            true => out.extend_from_slice(text.as_bytes()),
+            false => json::push_escaped(out, text),
+        };
         for (index, (name, value)) in fields.iter().enumerate() {
             out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
-            json::push_escaped(out, name);
+            push(out, name);
             out.extend_from_slice(b"\":\"");
-            json::push_escaped(out, value);
+            push(out, value);
             out.push(b'"');
         }
         out.push(b'}');
     }
     out.extend_from_slice(b",\"flag\":");
-    push_number(out, command.flag);
+    json::push_number(out, command.flag.into());
     out.extend_from_slice(b",\"language\":\"");
     out.extend_from_slice(language_name(command.language).as_bytes());
     out.extend_from_slice(b"\",\"opaque\":");
-    push_number(out, command.opaque);
+    json::push_number(out, command.opaque.into());
     if let Some(remark) = &command.remark {
         out.extend_from_slice(b",\"remark\":\"");
         json::push_escaped(out, remark);
         out.push(b'"');
     }
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    push_number(out, command.version);
+    json::push_number(out, command.version.into());
     out.push(b'}');
-}
-
-fn push_number(out: &mut Vec<u8>, value: i32) {
-    out.extend_from_slice(json::decimal(i64::from(value), &mut [0; 20]).as_bytes());
 }

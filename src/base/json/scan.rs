@@ -273,7 +273,12 @@ impl<'a> Scanner<'a> {
     /// Where the text stands whose opening quote is at `at`, when nothing in it is escaped.
     #[inline]
     fn plain_text(&self, at: usize) -> Option<Range<usize>> {
-        let (b'"', text) = self.text.as_bytes().get(at..)?.split_first()? else { return None };
+        let text = match self.text.as_bytes().get(at..)? {
+            // Most often a single character: names of a V2 header, small numbers.
+            [b'"', one, b'"', ..] if !matches!(one, b'"' | b'\\') => return Some(at + 1..at + 2),
+            [b'"', text @ ..] => text,
+            _ => return None,
+        };
         let len = find_either(text, b'"', b'\\')?;
         (text[len] == b'"').then_some(at + 1..at + 1 + len)
     }
