@@ -43,6 +43,7 @@ JAVA_CASES = [
     "query",
     "delay",
     "tags",
+    "sql",
     "pull",
     "lite-pull",
     "retry",
@@ -53,6 +54,7 @@ JAVA_CASES = [
 TOPICS = [
     "send",
     "tags",
+    "sql",
     "pull",
     "lite",
     "retry",
@@ -100,6 +102,7 @@ CLIENTS = [
             "send-oneway",
             "send-batch",
             "tags",
+            "sql",
             "pull",
             "rebalance",
             "restart",
@@ -308,7 +311,7 @@ def main():
     report = Report()
     for _, argv, _ in clients:
         argv(folder)  # fetches and builds
-    servers = Servers(options.servers, folder)
+    servers = Servers(options.servers, folder, {"enablePropertyFilter": "true"})
     try:
         if driven:
             servers.start_all()

@@ -89,9 +89,10 @@ def wait_for(what, seconds, condition):
 class Servers:
     """One name server and one master of a kind: ferrocket or java."""
 
-    def __init__(self, kind, folder):
+    def __init__(self, kind, folder, settings=None):
         self.kinds = {"namesrv": kind, "broker": kind}
         self.folder = folder
+        self.settings = settings or {}  # of the broker, besides the common ones
         self.namesrv_port, self.port = free_port(), free_port((-2, 0, 1))
         self.namesrv = f"127.0.0.1:{self.namesrv_port}"
         self.address = f"127.0.0.1:{self.port}"
@@ -172,6 +173,7 @@ class Servers:
                     "mappedFileSizeConsumeQueue": 6_000_000,
                     "maxIndexNum": 400_000,
                     "maxHashSlotNum": 100_000,
+                    **self.settings,
                 },
             ),
         )

@@ -47,6 +47,7 @@ func main() {
 		{"send-oneway", sendOneway},
 		{"send-batch", sendBatch},
 		{"tags", tags},
+		{"sql", sql},
 		{"pull", pull},
 		{"rebalance", rebalance},
 		{"restart", restart},
@@ -149,6 +150,9 @@ func consume(topic, group, tags, instance string) error {
 	}
 	var lock sync.Mutex
 	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: tags}
+	if expression, isSQL := strings.CutPrefix(tags, "SQL:"); isSQL {
+		selector = consumer.MessageSelector{Type: consumer.SQL92, Expression: expression}
+	}
 	receive := func(_ context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		lock.Lock()
 		defer lock.Unlock()
@@ -161,10 +165,12 @@ func consume(topic, group, tags, instance string) error {
 	if err := c.Subscribe(topic, selector, receive); err != nil {
 		return err
 	}
+	lock.Lock() // "started" comes before any message
 	if err := c.Start(); err != nil {
 		return err
 	}
 	fmt.Println("started")
+	lock.Unlock()
 	for {
 		if _, err := input.ReadByte(); err != nil {
 			return c.Shutdown()
@@ -349,6 +355,34 @@ func tags() error {
 		}
 	}
 	err = firstError(send(p, sent), box.arrive(wanted, 30*time.Second))
+	if len(box.got) != len(wanted) {
+		err = firstError(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
+	}
+	return firstError(err, p.Shutdown(), box.close())
+}
+
+// Messages from before the consumer, and messages that wake its pulls.
+func sql() error {
+	topic := prefix + "-sql"
+	p, err := newProducer("sql")
+	if err != nil {
+		return err
+	}
+	old, fresh := messages(topic, "sql-old", 30), messages(topic, "sql-new", 30)
+	if err := send(p, old); err != nil {
+		return err
+	}
+	box, err := open(topic, prefix+"-sql-c", "SQL:number > 9 AND TAGS <> 'Tag1'", "sql-c")
+	if err != nil {
+		return err
+	}
+	var wanted []*primitive.Message
+	for i := 10; i < 30; i++ {
+		if i%3 != 1 {
+			wanted = append(wanted, old[i], fresh[i])
+		}
+	}
+	err = firstError(send(p, fresh), box.arrive(wanted, 30*time.Second))
 	if len(box.got) != len(wanted) {
 		err = firstError(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
 	}

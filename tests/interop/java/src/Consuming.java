@@ -1,10 +1,12 @@
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
@@ -52,6 +54,43 @@ final class Consuming {
                                 1, some.count(key) + one.count(key), key + " received so often"));
         some.close();
         one.close();
+        producer.shutdown();
+    }
+
+    /** Messages from before the consumers, and messages that wake their pulls. */
+    void sql() throws Exception {
+        String topic = Interop.topic("sql");
+        DefaultMQProducer producer = Interop.producer("sql");
+        List<String> keys = new ArrayList<>(send(producer, topic, "sql-old", 30));
+        MessageSelector range =
+                MessageSelector.bySql("number BETWEEN 5 AND 14 AND TAGS IN ('Tag0', 'Tag2')");
+        MessageSelector rest =
+                MessageSelector.bySql("NOT (number >= 5 AND number <= 14) AND none IS NULL");
+        Inbox some = new Inbox(topic, range, Interop.prefix + "-sql-c", "sql-c");
+        Inbox others = new Inbox(topic, rest, Interop.prefix + "-sql-1", "sql-1");
+        keys.addAll(send(producer, topic, "sql-new", 30));
+        Set<String> first = new HashSet<>();
+        Set<String> second = new HashSet<>();
+        for (int i = 0; i < keys.size(); i++) {
+            int number = i % 30;
+            if (number < 5 || number > 14) {
+                second.add(keys.get(i));
+            } else if (number % 3 != 1) {
+                first.add(keys.get(i));
+            }
+        }
+        some.await(first, 20);
+        others.await(second, 20);
+        Interop.equal(first, some.keys(), "messages from 5 to 14 with Tag0 or Tag2");
+        Interop.equal(second, others.keys(), "messages below 5 or above 14");
+        some.close();
+        others.close();
+        try {
+            new Inbox(topic, MessageSelector.bySql("number >"), Interop.prefix + "-sql-2", "sql-2");
+            Interop.check(false, "an expression that does not parse is accepted");
+        } catch (MQClientException e) {
+            Interop.equal(23, e.getResponseCode(), "code for an expression that does not parse");
+        }
         producer.shutdown();
     }
 

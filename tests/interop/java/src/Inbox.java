@@ -1,4 +1,5 @@
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -19,13 +20,17 @@ final class Inbox {
     private final Map<String, List<MessageExt>> received = new ConcurrentHashMap<>();
 
     Inbox(String topic, String tags, String group, String instance) throws Exception {
+        this(topic, MessageSelector.byTag(tags), group, instance);
+    }
+
+    Inbox(String topic, MessageSelector wanted, String group, String instance) throws Exception {
         consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(Interop.namesrv);
         consumer.setInstanceName(instance);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setHeartbeatBrokerInterval(1000);
         consumer.setPollNameServerInterval(1000);
-        consumer.subscribe(topic, tags);
+        consumer.subscribe(topic, wanted);
         consumer.registerMessageListener(
                 (MessageListenerConcurrently)
                         (messages, context) -> {

@@ -41,6 +41,7 @@ final class Interop {
         cases.put("delay", sending::delay);
         Consuming consuming = new Consuming();
         cases.put("tags", consuming::tags);
+        cases.put("sql", consuming::sql);
         cases.put("pull", consuming::pull);
         cases.put("lite-pull", consuming::litePull);
         cases.put("retry", consuming::retry);
