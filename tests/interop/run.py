@@ -48,6 +48,7 @@ JAVA_CASES = [
     "lite-pull",
     "retry",
     "rebalance",
+    "transactions",
     "restart",
     "offsets",
 ]
@@ -59,6 +60,7 @@ TOPICS = [
     "lite",
     "retry",
     "rebalance",
+    "txn",
     "restart",
     "offsets",
     "crash",
@@ -105,6 +107,7 @@ CLIENTS = [
             "sql",
             "pull",
             "rebalance",
+            "transactions",
             "restart",
         ],
     ),

@@ -50,6 +50,7 @@ func main() {
 		{"sql", sql},
 		{"pull", pull},
 		{"rebalance", rebalance},
+		{"transactions", transactions},
 		{"restart", restart},
 	}
 	for _, one := range cases {
@@ -442,6 +443,67 @@ func pull() error {
 		return fmt.Errorf("%d messages pulled instead of %d", len(found), len(sent))
 	}
 	return firstError(c.Shutdown(), p.Shutdown())
+}
+
+// A deciding listener commits, rolls back or leaves a message open by its tag, and commits those
+// left open when it is asked.
+type deciding struct {
+	asked sync.Map
+}
+
+func (d *deciding) ExecuteLocalTransaction(m *primitive.Message) primitive.LocalTransactionState {
+	switch m.GetTags() {
+	case "Tag0":
+		return primitive.CommitMessageState
+	case "Tag1":
+		return primitive.RollbackMessageState
+	}
+	return primitive.UnknowState
+}
+
+func (d *deciding) CheckLocalTransaction(m *primitive.MessageExt) primitive.LocalTransactionState {
+	d.asked.Store(m.GetKeys(), true)
+	return primitive.CommitMessageState
+}
+
+func transactions() error {
+	topic := prefix + "-txn"
+	box, err := open(topic, prefix+"-txn-c", "*", "txn-c")
+	if err != nil {
+		return err
+	}
+	listener := &deciding{}
+	p, err := rocketmq.NewTransactionProducer(listener,
+		producer.WithNameServer([]string{namesrv}),
+		producer.WithGroupName(prefix+"-txn-p"),
+		producer.WithInstanceName("txn-p"),
+	)
+	if err == nil {
+		err = p.Start()
+	}
+	if err != nil {
+		return err
+	}
+	var wanted []*primitive.Message
+	for _, one := range messages(topic, "txn", 30) {
+		if one.GetTags() != "Tag1" {
+			wanted = append(wanted, one)
+		}
+		if _, err := p.SendMessageInTransaction(context.Background(), one); err != nil {
+			return err
+		}
+	}
+	err = box.arrive(wanted, 40*time.Second)
+	for _, one := range wanted {
+		_, asked := listener.asked.Load(one.GetKeys())
+		if open := one.GetTags() == "Tag2"; err == nil && asked != open {
+			err = fmt.Errorf("%s: asked about: %v", one.GetKeys(), asked)
+		}
+	}
+	if len(box.got) != len(wanted) {
+		err = firstError(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
+	}
+	return firstError(err, p.Shutdown(), box.close())
 }
 
 func rebalance() error {

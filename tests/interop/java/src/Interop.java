@@ -46,6 +46,7 @@ final class Interop {
         cases.put("lite-pull", consuming::litePull);
         cases.put("retry", consuming::retry);
         cases.put("rebalance", consuming::rebalance);
+        cases.put("transactions", Transactions::run);
         cases.put("crash", new Crash()::run);
         cases.put("other-broker", new OtherBroker()::run);
         for (Map.Entry<String, Step> one : cases.entrySet()) {

@@ -1,4 +1,5 @@
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -19,6 +20,8 @@ final class OtherBroker {
 
     void run() throws Exception {
         producer = Interop.producer("other");
+        Transactions open = new Transactions("other-txn");
+        List<Message> halves = new ArrayList<>();
         Inbox group = new Inbox(topic, "*", Interop.prefix + "-other-c", "other-c");
         for (String turn : Arrays.asList("first", "second", "third")) {
             Set<String> before = new HashSet<>(Sending.keys(sent));
@@ -31,6 +34,15 @@ final class OtherBroker {
             sent.addAll(fresh);
             group.await(Sending.keys(fresh), 40);
             group.await(Sending.keys(batch), 40);
+            // Left open under the broker before, asked about and committed under this one.
+            for (String key : Sending.keys(halves)) {
+                open.decided.put(key, LocalTransactionState.COMMIT_MESSAGE);
+            }
+            group.await(Sending.keys(halves), 40);
+            halves = Sending.messages(topic, turn + "-half", 10);
+            for (Message one : halves) {
+                open.send(one, LocalTransactionState.UNKNOW);
+            }
             Interop.check(
                     Collections.disjoint(before, group.keys()),
                     "the group was given messages again");
@@ -42,6 +54,7 @@ final class OtherBroker {
             }
         }
         producer.shutdown();
+        open.close();
     }
 
     private void readBack(String turn) throws Exception {
