@@ -97,7 +97,8 @@ fn server_line(run: &Run) -> Option<String> {
 fn machine_line(run: &Run) -> Option<String> {
     run.shares.map(|shares| {
         format!(
-            "  machine: foreign {:.1} %, kernel threads {:.1} %, steal {:.1} %, disk busy {:.0} %{}",
+            "  machine: foreign {:.1} %, kernel threads {:.1} %, \
+             steal {:.1} %, disk busy {:.0} %{}",
             shares.foreign,
             shares.kernel,
             shares.steal,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clients::Channel;
 use super::filters;
-use super::pull::{no_expressions, no_parse};
+use super::pull::{bad_expression, no_expressions};
 use super::{Broker, notify};
 use crate::base::{Error, Result, clock};
 use crate::dispatch::Outcome;
@@ -117,7 +117,7 @@ pub fn check_config(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> 
         if !broker.config.get().enable_property_filter {
             return Err(no_expressions(&data.expression_type));
         }
-        filters::compile(&data.expression_type, &data.sub_string).map_err(no_parse)?;
+        filters::compile(&data.expression_type, &data.sub_string).map_err(bad_expression)?;
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
 }

@@ -3,7 +3,6 @@
 //! A pull that finds nothing new may wait in `hold`. It is run once more when a message arrived or
 //! its time is over, then without waiting and without committing an offset.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use crate::config::{BrokerConfig, BrokerRole};
 use crate::dispatch::Outcome;
 use crate::message::filter::{ALL, Subscription};
 use crate::message::flags::{PERM_READ, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
-use crate::message::sql::Expression;
+use crate::message::sql::{Expression, Invalid};
 use crate::message::{MessageRef, property, topic};
 use crate::net::{Request, Responder};
 use crate::protocol::Command;
@@ -31,6 +30,8 @@ use crate::protocol::code::response;
 use crate::protocol::command::{FLAG_RESPONSE, VERSION};
 use crate::protocol::headers::pull::{PullMessage, PullMessageReply};
 use crate::store::{GetResult, GetStatus};
+
+const NO_PARSE: &str = "parse the consumer's subscription failed";
 
 /// What a pull wants, checked.
 struct Wanted<'a> {
@@ -193,7 +194,7 @@ fn filter_of(
                 Some(expression) => expression,
                 None => Arc::new(
                     filters::compile(&found.expression_type, &found.sub_string)
-                        .map_err(no_parse)?,
+                        .map_err(bad_expression)?,
                 ),
             };
             return Ok((!found.class_filter_mode).then(|| Filter::expression(expression)));
@@ -244,7 +245,7 @@ fn subscribed(
             let remark = "the consumer's subscription not latest";
             return Err(Error::refused(response::SUBSCRIPTION_NOT_LATEST, remark));
         }
-        subscribed.filter.clone().ok_or_else(|| no_parse("no expression"))
+        subscribed.filter.clone().ok_or_else(no_parse)
     });
     let filter = found.unwrap_or_else(|| Err(not_exist("group info")))?;
     Ok((filter.sub_string != ALL).then_some(filter))
@@ -258,14 +259,18 @@ fn parsed(header: &PullMessage) -> Result<Option<Arc<Subscription>>> {
     if is_tag && (expression.is_empty() || expression == ALL) {
         return Ok(None);
     }
-    let filter = Subscription::parse(header.topic, expression, kind).map_err(no_parse)?;
+    let filter = Subscription::parse(header.topic, expression, kind).map_err(|_| no_parse())?;
     Ok(Some(Arc::new(filter)))
 }
 
-/// The answer to an expression that does not parse.
-pub fn no_parse(why: impl Display) -> Error {
-    let remark = format!("parse the consumer's subscription failed: {why}");
-    Error::refused(response::SUBSCRIPTION_PARSE_FAILED, remark)
+/// The answer to a subscription that does not parse.
+fn no_parse() -> Error {
+    Error::refused(response::SUBSCRIPTION_PARSE_FAILED, NO_PARSE)
+}
+
+/// The answer to an expression that does not parse: the place and what is wrong there.
+pub fn bad_expression(why: Invalid) -> Error {
+    Error::refused(response::SUBSCRIPTION_PARSE_FAILED, format!("{NO_PARSE}: {why}"))
 }
 
 fn read(broker: &Broker, wanted: &Wanted) -> GetResult {

@@ -92,8 +92,6 @@ KNOWN = {
     "broker/pull 2147483647 at most": MAXIMUM,
     "broker/pull -2147483648 at most": MAXIMUM,
     "broker/pull type ": "an empty type means tags; Java then matches no tag",
-    "broker/pull type *": "an unknown kind of filter is refused as one that cannot be parsed",
-    "broker/pull, expressionType 'abc'": "an unknown kind of filter is refused as such",
     "broker/pull without *": REQUIRED,
     "broker/pull subscribed tags": CODES,
     "broker/pull subscribed tags, *": CODES,
