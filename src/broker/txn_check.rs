@@ -203,7 +203,9 @@ impl Round<'_> {
         let until = Instant::now() + ROUND_TIME;
         let window = self.done.base.saturating_add(TXN_WINDOW_MAX as i64);
         let end = self.parts.half_end().min(window);
-        while self.half < end && Instant::now() < until && self.step() == Step::Next {
+        // Also those that end nothing any more: they are not kept for long.
+        let goes_on = self.read_ops();
+        while goes_on && self.half < end && Instant::now() < until && self.step() == Step::Next {
             self.half += 1;
         }
     }
@@ -232,8 +234,9 @@ impl Round<'_> {
     /// Reads the op messages that have come since the last time. False when the broker stops.
     fn read_ops(&mut self) -> bool {
         let store = &self.parts.store;
-        let half_end = self.parts.half_end();
+        // In this order: the half messages of these ops are before `half_end`.
         let end = store.max_offset_in_queue(topic::TRANS_OP_HALF, QUEUE);
+        let half_end = self.parts.half_end();
         while self.op < end {
             if self.op % 1024 == 0 && self.stop.is_set() {
                 return false;
