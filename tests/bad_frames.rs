@@ -161,7 +161,7 @@ fn a_code_without_a_handler_is_answered_3() {
 }
 
 /// Requests that need fields: code, and the needed fields with good values.
-fn needy() -> Vec<(i32, Vec<(&'static str, &'static str)>)> {
+pub fn needy() -> Vec<(i32, Vec<(&'static str, &'static str)>)> {
     let send = || {
         let names = ["producerGroup", "topic", "defaultTopic", "defaultTopicQueueNums", "queueId"];
         let names = names.into_iter().chain(["sysFlag", "bornTimestamp", "flag"]);

@@ -21,7 +21,7 @@ use crate::peer::Peer;
 const EACH: usize = 1500;
 
 /// A client that asks one thing after the other and checks every answer.
-struct Steady {
+pub struct Steady {
     stop: Arc<Stop>,
     done: Arc<AtomicUsize>,
     thread: Handle,
@@ -41,7 +41,7 @@ impl Steady {
     }
 
     /// Sends and reads it back.
-    fn of_broker(addr: SocketAddr) -> Steady {
+    pub fn of_broker(addr: SocketAddr) -> Steady {
         let mut peer = Peer::connect(addr);
         Steady::start(move |n| {
             let body = format!("steady {n}").into_bytes();
@@ -60,7 +60,7 @@ impl Steady {
     }
 
     /// Writes a value and reads it back.
-    fn of_namesrv(addr: SocketAddr) -> Steady {
+    pub fn of_namesrv(addr: SocketAddr) -> Steady {
         let mut peer = Peer::connect(addr);
         Steady::start(move |n| {
             let value = n.to_string();
@@ -72,7 +72,7 @@ impl Steady {
     }
 
     /// Waits until some more has been answered.
-    fn wait_for_more(&self) {
+    pub fn wait_for_more(&self) {
         let goal = self.done.load(Ordering::Relaxed) + 20;
         wait_for("a well-behaved client", || {
             assert!(!self.thread.is_finished(), "it got a wrong answer");
@@ -80,7 +80,7 @@ impl Steady {
         });
     }
 
-    fn stop(self) {
+    pub fn stop(self) {
         self.wait_for_more();
         self.stop.set();
         self.thread.join();

@@ -1,7 +1,7 @@
 //! One connection that speaks raw frames to a server.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ferrocket::protocol::{Command, frame};
@@ -63,6 +63,13 @@ impl Peer {
     pub fn try_ask(&mut self, command: &Command) -> Option<Command> {
         self.stream.write_all(&frame::encode(command)).ok()?;
         self.try_receive()
+    }
+
+    /// Sends bytes that may be anything and no more, and reads until the server closes, too.
+    pub fn finish_with(mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+        let _ = self.stream.shutdown(Shutdown::Write);
+        while self.try_receive().is_some() {}
     }
 
     /// Sends bytes that are no frame: the server must close and answer nothing.

@@ -26,6 +26,8 @@ mod disk_full;
 mod filters;
 /// Many connections and much memory asked for.
 mod flood;
+/// Valid requests of every code, changed at random.
+mod mutants;
 /// The NameServer: all its requests, bad input.
 mod namesrv;
 /// A connection that speaks raw frames.
