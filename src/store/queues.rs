@@ -21,6 +21,9 @@ pub struct QueueTable {
     dir: PathBuf,
     file_bytes: usize,
     topics: RwLock<Topics>,
+    /// Held while a topic's files are deleted, and to add a queue: the files of a new queue are
+    /// those of a deleted one, by name. Taken before `topics`.
+    deleting: Mutex<()>,
     /// Queues with units that may not be on disk yet, each once.
     dirty: Mutex<Vec<Arc<Queue>>>,
 }
@@ -33,6 +36,7 @@ impl QueueTable {
             dir: dir.to_path_buf(),
             file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
             topics: RwLock::default(),
+            deleting: Mutex::default(),
             dirty: Mutex::default(),
         };
         for topic in sub_directories(dir)? {
@@ -63,6 +67,7 @@ impl QueueTable {
             return Err(Error::Corrupt(format!("topic {topic:?} cannot name a directory")));
         }
         let dir = self.dir.join(topic).join(queue_id.to_string());
+        let _none_deleting = self.deleting();
         Ok(self.insert(topic, queue_id, Segments::new(dir, self.file_bytes)))
     }
 
@@ -129,13 +134,13 @@ impl QueueTable {
 
     /// Deletes the topic's queues, in memory and on disk; readers keep what they hold.
     pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        let _deleting = self.deleting();
         let Some(queues) = self.write().remove(topic) else { return Ok(()) };
         for queue in &queues {
             queue.destroy()?;
         }
         let dir = self.dir.join(topic);
         match fs::remove_dir(&dir) {
-            // A queue of the same name may have been made again meanwhile.
             Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
                 Err(e).what(|| format!("remove {}", dir.display()))
             }
@@ -149,6 +154,10 @@ impl QueueTable {
 
     fn write(&self) -> RwLockWriteGuard<'_, Topics> {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deleting(&self) -> MutexGuard<'_, ()> {
+        self.deleting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {

@@ -251,3 +251,20 @@ proptest! {
         prop_assert!(queue.append(end, far).unwrap() || queue.max_physical() > i64::MAX - 200);
     }
 }
+
+#[test]
+fn a_queue_made_while_it_is_deleted_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, _) = open(&dir);
+    std::thread::scope(|scope| {
+        let making = scope.spawn(|| {
+            for n in 0..1500 {
+                let queue = table.get_or_create("T", n as i32 % 8).unwrap();
+                table.append(&queue, 0, unit(n)).unwrap();
+            }
+        });
+        while !making.is_finished() {
+            table.delete_topic("T").unwrap();
+        }
+    });
+}
