@@ -75,6 +75,9 @@ impl KvConfig {
 
     /// Removes a value; the namespace stays, and an absent key is fine.
     pub fn delete(&self, namespace: &str, key: &str) -> Result<()> {
+        if self.get(namespace, key).is_none() {
+            return Ok(());
+        }
         self.change(|tables| {
             if let Some(space) = tables.config_table.get_mut(namespace) {
                 space.remove(key);

@@ -12,6 +12,9 @@ use super::{State, config, kv_requests, register, route, topics};
 #[derive(Clone, Copy)]
 pub(super) enum Pool {
     Default,
+    /// Changes of the KV configuration, each written to the disk before it is answered. They come
+    /// one after the other anyway; here they keep nobody else waiting.
+    KvChange,
 }
 
 impl PoolId for Pool {
@@ -21,7 +24,11 @@ impl PoolId for Pool {
 }
 
 fn row(code: i32, handler: Handler<State>) -> Row<State, Pool> {
-    Row { code, pool: Pool::Default, handler, ports: Ports::Both, guard: Guard::None }
+    let pool = match code {
+        PUT_KV_CONFIG | DELETE_KV_CONFIG => Pool::KvChange,
+        _ => Pool::Default,
+    };
+    Row { code, pool, handler, ports: Ports::Both, guard: Guard::None }
 }
 
 fn rows() -> Vec<Row<State, Pool>> {
@@ -58,12 +65,13 @@ pub(super) fn dispatcher(
     state: Arc<State>,
     config: &ServerConfig,
 ) -> Result<Arc<Dispatcher<State, Pool>>> {
-    let pools = vec![PoolSpec {
-        name: "namesrv",
-        threads: config.server_worker_threads.max(1) as usize,
+    let pool = |name, threads: i32| PoolSpec {
+        name,
+        threads: threads.max(1) as usize,
         capacity: limits::NAMESRV_REQUESTS_MAX,
         wait_limit: None,
-    }];
+    };
+    let pools = vec![pool("namesrv", config.server_worker_threads), pool("kv-change", 1)];
     Dispatcher::new(state, rows(), pools, |_, _, _| None, |state, conn| state.closed(conn))
 }
 
