@@ -252,6 +252,9 @@ pub(super) struct Link {
     input: Input,
     /// Reading waits until the outbox has emptied.
     paused: bool,
+    /// The peer's end may stand right behind what is read, and will not be announced again: a read
+    /// that empties the socket is followed by another.
+    ending: bool,
     /// Last time bytes came or went.
     active: Instant,
     /// Last time the peer took bytes, or nothing waited for it.
@@ -262,7 +265,8 @@ pub(super) struct Link {
 impl Link {
     fn new(conn: Arc<Conn>, socket: Arc<TcpStream>, seat: Option<Seat>) -> Link {
         let (input, now) = (Input::default(), Instant::now());
-        Link { conn, socket, input, paused: false, active: now, taking: now, _seat: seat }
+        let (active, taking) = (now, now);
+        Link { conn, socket, input, paused: false, ending: true, active, taking, _seat: seat }
     }
 
     /// Reads once, gives responses to who waits for them and the requests to the service.
@@ -418,6 +422,7 @@ impl Reactor {
         if event.is_writable() {
             link.conn.writable();
         }
+        link.ending |= event.is_read_closed();
         let resume = link.paused && !link.conn.is_choked();
         if link.paused && !resume && (event.is_error() || event.is_write_closed()) {
             self.close(event.token(), "reset by the peer");
@@ -442,6 +447,7 @@ impl Reactor {
             self.held = self.held + link.input.held() - before;
             match turn {
                 Ok(Ok(Turn::More)) => {}
+                Ok(Ok(Turn::Drained)) if std::mem::take(&mut link.ending) => {}
                 Ok(Ok(Turn::Drained)) => return self.check_held(),
                 Ok(Ok(Turn::End)) => return self.close(token, "closed by the peer"),
                 Ok(Err(Error::Protocol(text))) => {
