@@ -258,3 +258,15 @@ fn a_garbage_body_is_refused() {
         }
     }
 }
+
+#[test]
+fn the_end_right_behind_a_request_is_seen() {
+    let cluster = Cluster::start();
+    for (_, peer) in servers(&cluster) {
+        let addr = peer.stream.peer_addr().unwrap();
+        for _ in 0..300 {
+            // Waits for the close.
+            Peer::connect(addr).finish_with(&frame::encode(&ping()));
+        }
+    }
+}

@@ -59,15 +59,29 @@ impl Steady {
         })
     }
 
-    /// Writes a value and reads it back.
+    /// Registers a topic of its own and looks it up.
     pub fn of_namesrv(addr: SocketAddr) -> Steady {
         let mut peer = Peer::connect(addr);
+        let fields = [
+            ("brokerName", "steady"),
+            ("clusterName", "S"),
+            ("brokerAddr", "127.0.0.1:10911"),
+            ("haServerAddr", "127.0.0.1:10912"),
+            ("brokerId", "0"),
+        ];
+        let mut register = request(codes::REGISTER_BROKER, &fields);
+        register.body = br#"{"topicConfigSerializeWrapper":{"topicConfigTable":{"Steady":{
+            "perm":6,"readQueueNums":4,"topicName":"Steady","writeQueueNums":4}}}}"#
+            .to_vec();
         Steady::start(move |n| {
-            let value = n.to_string();
-            let fields = [("namespace", "steady"), ("key", "n"), ("value", &value)];
-            assert_eq!(peer.ask(&request(codes::PUT_KV_CONFIG, &fields)).code, 0);
-            let reply = peer.ask(&request(codes::GET_KV_CONFIG, &fields));
-            assert_eq!(reply.field("value"), Some(&*value));
+            if n % 8 == 0 {
+                assert_eq!(peer.ask(&register).code, 0);
+            }
+            let route = request(codes::GET_ROUTEINFO_BY_TOPIC, &[("topic", "Steady")]);
+            let reply = peer.ask(&route);
+            let text = String::from_utf8(reply.body).unwrap();
+            assert_eq!((reply.code, reply.remark), (0, None));
+            assert!(text.contains("\"brokerAddrs\":{\"0\":\"127.0.0.1:10911\"}"), "{text}");
         })
     }
 
