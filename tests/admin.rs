@@ -222,7 +222,7 @@ fn a_message_is_sent_again_to_a_queue_or_to_a_broker() {
     assert!(out.starts_with(&begin), "{out}");
     assert_eq!(said(&cluster, &["queryMsgById", "-i", &id, "-s", "false"]), "");
     let err = complaint(&cluster, &["queryMsgById", "-i", &id, "-g", "g", "-d", "client"]);
-    assert!(err.contains("CODE: 3  DESC:  request type 309 not supported"), "{err}");
+    assert!(err.contains("CODE: 1  DESC: The Consumer <g> <client> not online"), "{err}");
 
     let words = ["sendMessage", "-t", "T", "-p", "x", "-i", "0"];
     assert_eq!(said(&cluster, &words), "Broker name must be set if the queue is chosen!");
