@@ -30,6 +30,8 @@ mod flood;
 mod mutants;
 /// The NameServer: all its requests, bad input.
 mod namesrv;
+/// What tools have a broker show or clean.
+mod operate;
 /// A connection that speaks raw frames.
 mod peer;
 /// Pulling: the decision table, filters, long polling.

@@ -158,6 +158,15 @@ impl<C: Clone> Clients<C> {
         tables.consumers.get(group).map(look)
     }
 
+    /// Whether a group consumes a topic, for all this broker knows: it subscribes it, or says
+    /// nothing of subscriptions, or nobody of it is here to say so.
+    pub fn may_consume(&self, group: &str, topic: &str) -> bool {
+        let says = self.consumers(group, |group| {
+            group.subscriptions.is_empty() || group.subscriptions.contains_key(topic)
+        });
+        says.unwrap_or(true)
+    }
+
     /// The consumer groups with a client that subscribe a topic.
     pub fn subscribers(&self, topic: &str) -> Vec<String> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);

@@ -105,6 +105,14 @@ impl Groups {
         }
     }
 
+    /// Names of all groups, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = state.table.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
     /// All groups as the body of GET_ALL_SUBSCRIPTIONGROUP_CONFIG, also the form of the file.
     pub fn table(&self) -> SubscriptionGroupTable {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);

@@ -84,6 +84,11 @@ impl Broker {
         version.next(clock::now_ms());
     }
 
+    /// `brokerIP1:port`, as clients reach it.
+    fn address(&self) -> String {
+        self.addresses.wait().broker.clone()
+    }
+
     /// `brokerIP1` and the port, as stored in every message.
     pub fn store_host(&self) -> SocketAddr {
         self.addresses.wait().store_host

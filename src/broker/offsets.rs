@@ -69,6 +69,34 @@ impl Offsets {
         topics
     }
 
+    /// Every group with the topics it has offsets for, sorted.
+    pub fn topics_by_group(&self) -> HashMap<String, Vec<String>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        for (topic, groups) in table.iter() {
+            for group in groups.keys() {
+                found.entry(group.clone()).or_default().push(topic.clone());
+            }
+        }
+        found.values_mut().for_each(|topics| topics.sort_unstable());
+        found
+    }
+
+    /// The offsets of a group in a topic, by queue id.
+    pub fn queues(&self, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let queues = table.get(topic).and_then(|groups| groups.get(group));
+        queues
+            .map(|queues| queues.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .unwrap_or_default()
+    }
+
+    /// Commits the offsets of one group in a topic for another; false when the table is full.
+    pub fn copy(&self, topic: &str, from: &str, to: &str) -> bool {
+        let queues = self.queues(topic, from);
+        queues.into_iter().all(|(queue_id, offset)| self.commit(topic, to, queue_id, offset))
+    }
+
     /// The groups that have offsets for a topic.
     pub fn groups_of(&self, topic: &str) -> Vec<String> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +134,11 @@ impl Offsets {
     }
 
     fn text(&self) -> String {
+        json::to_pretty(&self.table())
+    }
+
+    /// All offsets as the body of GET_ALL_CONSUMER_OFFSET, also the form of the file.
+    pub fn table(&self) -> ConsumerOffsetTable {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let mut stored = ConsumerOffsetTable::default();
         for (topic, groups) in table.iter() {
@@ -114,7 +147,7 @@ impl Offsets {
                 stored.offset_table.insert(format!("{topic}@{group}"), queues);
             }
         }
-        json::to_pretty(&stored)
+        stored
     }
 }
 

@@ -98,7 +98,7 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
     use Guard::{None, Read, Write};
     use Pool::*;
     use Ports::*;
-    use admin::{config, conn, group, lock, offset, runtime, topic};
+    use admin::{config, conn, consume, group, group_offset, lock, offset, runtime, store, topic};
     let row = |code, pool, handler, ports, guard| Row { code, pool, handler, ports, guard };
     vec![
         // code, pool, handler, ports, guard
@@ -126,10 +126,21 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(GET_MAX_OFFSET, Admin, offset::max, Both, None),
         row(GET_MIN_OFFSET, Admin, offset::min, Both, None),
         row(GET_EARLIEST_MSG_STORETIME, Admin, offset::earliest_time, Both, None),
-        row(GET_CONSUME_STATS, Admin, offset::consume_stats, Both, None),
+        row(GET_CONSUME_STATS, Admin, consume::stats, Both, None),
+        row(GET_BROKER_CONSUME_STATS, Admin, consume::broker_stats, Both, None),
+        row(QUERY_CONSUME_TIME_SPAN, Admin, consume::time_span, Both, None),
+        row(GET_ALL_CONSUMER_OFFSET, Admin, group_offset::all, Both, None),
+        row(GET_ALL_DELAY_OFFSET, Admin, group_offset::delays, Both, None),
+        row(QUERY_CORRECTION_OFFSET, Admin, group_offset::correction, Both, None),
+        row(CLONE_GROUP_OFFSET, Admin, group_offset::copy, Both, Guard::Admin),
+        row(QUERY_CONSUME_QUEUE, Admin, store::show_queue, Both, None),
+        row(CLEAN_EXPIRED_CONSUMEQUEUE, Admin, store::clean_queues, Both, Guard::Admin),
+        row(CLEAN_UNUSED_TOPIC, Admin, store::clean_topics, Both, Guard::Admin),
+        row(DELETE_EXPIRED_COMMITLOG, Admin, store::delete_expired, Both, Guard::Admin),
         row(UPDATE_AND_CREATE_TOPIC, Admin, topic::update, Both, Guard::Admin),
         row(DELETE_TOPIC_IN_BROKER, Admin, topic::delete, Both, Guard::Admin),
         row(GET_ALL_TOPIC_CONFIG, Admin, topic::all, Both, None),
+        row(GET_TOPIC_CONFIG, Admin, topic::get, Both, None),
         row(GET_SYSTEM_TOPIC_LIST_FROM_BROKER, Admin, topic::system, Both, None),
         row(GET_TOPIC_STATS_INFO, Admin, topic::stats, Both, None),
         row(QUERY_TOPIC_CONSUME_BY_WHO, Admin, topic::consumed_by, Both, None),
@@ -142,6 +153,7 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
         row(INVOKE_BROKER_TO_GET_CONSUMER_STATUS, Admin, relay::consumer_status, Both, None),
         row(GET_CONSUMER_RUNNING_INFO, Admin, relay::running_info, Both, None),
         row(CONSUME_MESSAGE_DIRECTLY, Admin, relay::consume_directly, Both, Guard::Admin),
+        row(GET_ALL_PRODUCER_INFO, Admin, conn::all_producers, Both, None),
         row(UPDATE_BROKER_CONFIG, Admin, config::update, Both, Guard::Admin),
         row(GET_BROKER_CONFIG, Admin, config::get, Both, None),
         row(GET_BROKER_RUNTIME_INFO, Admin, runtime::info, Both, None),
@@ -151,9 +163,7 @@ pub fn rows() -> Vec<Row<Broker, Pool>> {
 
 const RESERVED: &str = "a constant of RocketMQ without a handler";
 const TO_CLIENTS: &str = "sent by brokers, served by clients";
-const REPLICATION: &str = "slaves are not served yet";
 const ACCESS_CONTROL: &str = "access control is not built yet";
-const OPERATIONS: &str = "an operator's tool that is not built yet";
 
 /// Codes of RocketMQ that this broker answers with REQUEST_CODE_NOT_SUPPORTED, and why. Those of
 /// the NameServer are not among them.
@@ -175,22 +185,11 @@ pub const NOT_SERVED: &[(i32, &str)] = &[
     (RESET_CONSUMER_CLIENT_OFFSET, TO_CLIENTS),
     (GET_CONSUMER_STATUS_FROM_CLIENT, TO_CLIENTS),
     (PUSH_REPLY_MESSAGE_TO_CLIENT, TO_CLIENTS),
-    (GET_ALL_CONSUMER_OFFSET, REPLICATION),
-    (GET_ALL_DELAY_OFFSET, REPLICATION),
     (UPDATE_AND_CREATE_ACL_CONFIG, ACCESS_CONTROL),
     (DELETE_ACL_CONFIG, ACCESS_CONTROL),
     (GET_BROKER_CLUSTER_ACL_INFO, ACCESS_CONTROL),
     (UPDATE_GLOBAL_WHITE_ADDRS_CONFIG, ACCESS_CONTROL),
     (GET_BROKER_CLUSTER_ACL_CONFIG, ACCESS_CONTROL),
-    (QUERY_CONSUME_TIME_SPAN, OPERATIONS),
-    (CLEAN_EXPIRED_CONSUMEQUEUE, OPERATIONS),
-    (QUERY_CORRECTION_OFFSET, OPERATIONS),
-    (CLONE_GROUP_OFFSET, OPERATIONS),
-    (CLEAN_UNUSED_TOPIC, OPERATIONS),
-    (GET_BROKER_CONSUME_STATS, OPERATIONS),
-    (QUERY_CONSUME_QUEUE, OPERATIONS),
-    (GET_ALL_PRODUCER_INFO, OPERATIONS),
-    (DELETE_EXPIRED_COMMITLOG, OPERATIONS),
 ];
 
 /// Refuses a request before it is queued: sends, while the log does not keep up.

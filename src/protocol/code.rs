@@ -213,6 +213,8 @@ codes! {
         GET_ALL_PRODUCER_INFO = 328,
         /// Deletes expired CommitLog files.
         DELETE_EXPIRED_COMMITLOG = 329,
+        /// 5.x: one topic of a broker.
+        GET_TOPIC_CONFIG = 351,
         /// 5.x: PULL_MESSAGE of a lite pull consumer.
         LITE_PULL_MESSAGE = 361,
     }

@@ -1,9 +1,12 @@
 //! Deleting old messages: whole commit-log files, oldest first, then what pointed into them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, SystemTime};
 
 use super::Store;
+use super::consume_queue::Queue;
 use super::disk::Disk;
 use super::index::Index;
 use super::mapped::MappedFile;
@@ -22,6 +25,18 @@ const FILES_PER_ROUND: usize = 10;
 /// Used share of a disk above which files are deleted however young they are.
 const FORCE_RATIO: f64 = 0.85;
 
+/// So many rounds delete expired files when an operator asks for it.
+const ASKED_ROUNDS: u32 = 20;
+
+/// What an operator wants of the next rounds.
+#[derive(Default)]
+pub struct Asked {
+    /// Rounds that delete commit-log files at any hour.
+    rounds: AtomicU32,
+    /// Queue files that are not needed any more are looked for once more.
+    queues: AtomicBool,
+}
+
 /// The cleaning thread's view of the store.
 pub struct Clean {
     pub segments: Arc<Segments>,
@@ -30,6 +45,7 @@ pub struct Clean {
     pub reput: Arc<Reput>,
     pub disk: Arc<Disk>,
     pub config: Arc<Live<BrokerConfig>>,
+    pub asked: Arc<Asked>,
     pub stop: Arc<Stop>,
 }
 
@@ -56,11 +72,13 @@ impl Clean {
         let used = log.max(queues);
         let forced = store.clean_file_forcibly_enable && used > FORCE_RATIO;
         let limit = f64::from(store.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
-        if forced || used > limit || used < 0.0 || is_hour(&store.delete_when, hour) {
+        let asked = self.asked.rounds.fetch_update(AcqRel, Acquire, |left| left.checked_sub(1));
+        let now = is_hour(&store.delete_when, hour) || asked.is_ok();
+        if forced || used > limit || used < 0.0 || now {
             self.delete_log_files(store, forced)?;
         }
         let min = self.segments.min_offset().unwrap_or(0);
-        if min > *cleaned_to {
+        if self.asked.queues.swap(false, AcqRel) || min > *cleaned_to {
             self.follow(store, min)?;
             *cleaned_to = min;
         }
@@ -107,6 +125,26 @@ impl Store {
     /// cleaned.
     pub fn delete_topic_queues(&self, topic: &str) -> Result<()> {
         self.queues.delete_topic(topic)
+    }
+
+    /// Has the next rounds of cleaning, 20 at most, delete what is old enough whatever the hour.
+    pub fn delete_expired_files(&self) {
+        self.asked.rounds.store(ASKED_ROUNDS, Release);
+    }
+
+    /// Has the next round of cleaning delete queue files whose messages are gone.
+    pub fn clean_expired_queues(&self) {
+        self.asked.queues.store(true, Release);
+    }
+
+    /// Names of the topics that have queues.
+    pub fn topics_with_queues(&self) -> Vec<Arc<str>> {
+        self.queues.topics()
+    }
+
+    /// A consume queue.
+    pub fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+        self.queues.get(topic, queue_id)
     }
 
     /// Ids of the topic's queues that ever had a message, ascending.

@@ -41,7 +41,7 @@ use crate::config::{BrokerConfig, FlushDiskType, Live, StoreConfig};
 
 use allocate::Allocate;
 use checkpoint::Checkpoint;
-use clean::Clean;
+use clean::{Asked, Clean};
 use commit_log::CommitLog;
 use disk::Disk;
 use durable::Durable;
@@ -81,6 +81,7 @@ pub struct Store {
     reput: Arc<Reput>,
     flags: Arc<RunningFlags>,
     disk: Arc<Disk>,
+    asked: Arc<Asked>,
     stats: Arc<Stats>,
     /// No puts any more.
     stopping: AtomicBool,
@@ -137,6 +138,7 @@ impl Store {
             reput: Arc::new(reput),
             flags,
             disk,
+            asked: Arc::default(),
             stats: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: Stop::new(),
@@ -173,6 +175,7 @@ impl Store {
             reput: self.reput.clone(),
             disk: self.disk.clone(),
             config: self.config.clone(),
+            asked: self.asked.clone(),
             stop: self.stop.clone(),
         };
         let mut threads = self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

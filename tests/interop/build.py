@@ -73,8 +73,8 @@ def java(profile, version):
     """Class path of our Java programs, compiled against the jars of a profile and version."""
     jars = os.path.join(maven(profile, version), "*")
     names = ["Interop", "Inbox", "Sending", "Consuming", "Restart", "Crash", "OtherBroker"]
-    names += ["Transactions"]
-    names += ["MqAdmin"] if profile == "tools" else []
+    names += ["Transactions", "RequestReply"]
+    names += ["MqAdmin", "Relays"] if profile == "tools" else []
     sources = [f"java/src/{name}.java" for name in names]
     classes = made(
         f"classes-{profile}-{version}",

@@ -47,6 +47,7 @@ JAVA_CASES = [
     "pull",
     "lite-pull",
     "retry",
+    "request-reply",
     "rebalance",
     "transactions",
     "restart",
@@ -59,6 +60,8 @@ TOPICS = [
     "pull",
     "lite",
     "retry",
+    "request",
+    "relay",
     "rebalance",
     "txn",
     "restart",
@@ -106,6 +109,7 @@ CLIENTS = [
             "tags",
             "sql",
             "pull",
+            "request-reply",
             "rebalance",
             "transactions",
             "restart",
@@ -129,6 +133,24 @@ CLIENTS = [
         "ali-ons-3.12.0",
         lambda _: ["node", build.node()],
         ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"],
+    ),
+]
+# Apache's admin client asks for what the broker has to ask a consumer.
+RELAYS = [
+    (
+        "java-admin-4.9.8",
+        lambda folder: [
+            "java",
+            "-Xmx256m",
+            "-XX:TieredStopAtLevel=1",
+            *OPENS,
+            f"-Duser.home={folder}",
+            f"-Drocketmq.home.dir={build.java_home_conf(folder)}",
+            "-cp",
+            build.java("tools", "4.9.8"),
+            "Relays",
+        ],
+        ["running-info", "consume-directly", "consumer-status", "reset-offset"],
     ),
 ]
 # These stop the broker in ways of their own, so they run alone.
@@ -294,7 +316,8 @@ def main():
     def chosen(client, cases):
         return [case for case in cases if fnmatch.fnmatch(f"{client}/{case}", options.only)]
 
-    clients = [(client, argv, chosen(client, cases)) for client, argv, cases in CLIENTS]
+    named = CLIENTS + RELAYS
+    clients = [(client, argv, chosen(client, cases)) for client, argv, cases in named]
     clients = [one for one in clients if one[2]]
     alone = [one for one in ALONE if chosen(one[0], one[2])]
     admins = [(name, make, chosen(name, mqadmin.CASES)) for name, make in admins]

@@ -1,13 +1,16 @@
-//! Connections of a group: 203, 204.
+//! Connections of a group: 203, 204, 328.
 
 use std::sync::Arc;
 
+use super::body;
 use crate::base::{Error, Result};
 use crate::broker::Broker;
 use crate::broker::clients::Channel;
 use crate::dispatch::Outcome;
 use crate::net::Request;
-use crate::protocol::body::client::{Connection, ConsumerConnection, ProducerConnection};
+use crate::protocol::body::client::{
+    Connection, ConsumerConnection, ProducerConnection, ProducerInfo, ProducerTable,
+};
 use crate::protocol::code::response;
 use crate::protocol::command::language_name;
 use crate::protocol::headers::client::{GetConsumerConnectionList, GetProducerConnectionList};
@@ -46,6 +49,23 @@ pub fn producers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let mut reply = request.command.reply(response::SUCCESS);
     reply.body = ProducerConnection { connection_set }.to_vec();
     Ok(Outcome::Reply(reply))
+}
+
+/// GET_ALL_PRODUCER_INFO.
+pub fn all_producers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let groups = broker.clients.all_producers().into_iter();
+    let data = groups.map(|(name, group)| (name, group.iter().map(producer).collect())).collect();
+    body(&request.command, ProducerTable { data }.to_vec())
+}
+
+fn producer<C>(channel: &Channel<C>) -> ProducerInfo {
+    ProducerInfo {
+        client_id: channel.client_id.clone(),
+        language: language_name(channel.language).to_owned(),
+        last_update_timestamp: channel.last_update_ms,
+        remote_ip: format!("/{}", channel.peer),
+        version: channel.version,
+    }
 }
 
 fn connection<C>(channel: &Channel<C>) -> Connection {

@@ -2,16 +2,37 @@
 
 pub mod config;
 pub mod conn;
+pub mod consume;
 pub mod group;
+pub mod group_offset;
 pub mod lock;
 pub mod offset;
 pub mod runtime;
+pub mod store;
 pub mod topic;
 
 use super::Broker;
+use crate::base::limits::REPLY_BODY_BYTES_MAX;
 use crate::base::{Error, Result};
 use crate::config::BrokerRole;
+use crate::dispatch::Outcome;
+use crate::protocol::Command;
 use crate::protocol::code::response;
+
+/// The answer with this body, refused when no frame holds it.
+fn body(command: &Command, body: Vec<u8>) -> Result<Outcome> {
+    if body.len() > REPLY_BODY_BYTES_MAX {
+        let size = body.len();
+        return Err(system_error(format!("the answer has {size} bytes, too much for one frame")));
+    }
+    let mut reply = command.reply(response::SUCCESS);
+    reply.body = body;
+    Ok(Outcome::Reply(reply))
+}
+
+fn system_error(remark: impl Into<String>) -> Error {
+    Error::refused(response::SYSTEM_ERROR, remark)
+}
 
 /// Topics and groups of a slave are its master's.
 fn refuse_on_slave(broker: &Broker) -> Result<()> {

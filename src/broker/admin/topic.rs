@@ -1,4 +1,4 @@
-//! Topics: 17, 21, 202, 215, 300, 305.
+//! Topics: 17, 21, 202, 215, 300, 305, 351.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -68,6 +68,18 @@ fn check(broker: &Broker, name: &str) -> Result<()> {
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let mut reply = request.command.reply(response::SUCCESS);
     reply.body = broker.topics.table().to_vec();
+    Ok(Outcome::Reply(reply))
+}
+
+/// GET_TOPIC_CONFIG: one topic.
+pub fn get(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let header = TopicName::decode(&request.command)?;
+    let Some(config) = broker.topics.get(header.topic) else {
+        let remark = format!("No topic in this broker. topic: {}", header.topic);
+        return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
+    };
+    let mut reply = request.command.reply(response::SUCCESS);
+    reply.body = config.to_vec();
     Ok(Outcome::Reply(reply))
 }
 

@@ -29,6 +29,7 @@ fn filled(dir: &Path) -> (Arc<Store>, Clean) {
         reput: store.reput.clone(),
         disk: Arc::new(Disk::new(dir, dir, dir)),
         config: store.config.clone(),
+        asked: store.asked.clone(),
         stop: Stop::new(),
     };
     (store, clean)
@@ -69,6 +70,28 @@ fn files_go_when_their_time_is_over() {
     age(&clean, 9, 1000);
     clean.delete_log_files(&store_config, false).unwrap();
     assert_eq!(starts(&clean), [3], "the last file stays");
+    store.stop();
+}
+
+#[test]
+fn an_operator_need_not_wait_for_the_hour() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clean) = filled(dir.path());
+    let config = clean.config.get();
+    age(&clean, 1, 72);
+    clean.disk.check(store.flags());
+    let mut cleaned_to = 0;
+    clean.round(&config.store, &mut cleaned_to).unwrap();
+    let before = starts(&clean);
+    store.delete_expired_files();
+    store.clean_expired_queues();
+    for _ in 0..ASKED_ROUNDS {
+        clean.round(&config.store, &mut cleaned_to).unwrap();
+    }
+    assert_eq!(starts(&clean), [1, 2, 3]);
+    age(&clean, 1, 72);
+    clean.round(&config.store, &mut cleaned_to).unwrap();
+    assert!(starts(&clean) == [1, 2, 3] || before.len() < 4, "20 rounds, or a full disk here");
     store.stop();
 }
 

@@ -49,6 +49,7 @@ func main() {
 		{"tags", tags},
 		{"sql", sql},
 		{"pull", pull},
+		{"request-reply", requestReply},
 		{"rebalance", rebalance},
 		{"transactions", transactions},
 		{"restart", restart},
@@ -504,6 +505,55 @@ func transactions() error {
 		err = firstError(err, fmt.Errorf("%d messages received instead of %d", len(box.got), len(wanted)))
 	}
 	return firstError(err, p.Shutdown(), box.close())
+}
+
+// requestReply: every request gets the reply to itself.
+func requestReply() error {
+	topic := prefix + "-request"
+	replier, err := newProducer("replier")
+	if err != nil {
+		return err
+	}
+	requester, err := newProducer("requester")
+	if err != nil {
+		return err
+	}
+	responder, err := rocketmq.NewPushConsumer(
+		consumer.WithNameServer([]string{namesrv}),
+		consumer.WithGroupName(prefix+"-request-c"),
+		consumer.WithInstance("responder"),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	)
+	if err != nil {
+		return err
+	}
+	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	answer := func(ctx context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		for _, one := range all {
+			reply, err := consumer.CreateReplyMessage(one, nil)
+			if err == nil {
+				reply.Body = []byte("re: " + string(one.Body))
+				_, err = replier.SendSync(ctx, reply)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "reply:", err)
+			}
+		}
+		return consumer.ConsumeSuccess, nil
+	}
+	if err := firstError(responder.Subscribe(topic, selector, answer), responder.Start()); err != nil {
+		return err
+	}
+	for _, request := range messages(topic, "request", 20) {
+		reply, err := requester.Request(context.Background(), 20*time.Second, request)
+		if err != nil {
+			return err
+		}
+		if string(reply.Body) != "re: "+string(request.Body) {
+			return fmt.Errorf("%s got %q", request.GetKeys(), reply.Body)
+		}
+	}
+	return firstError(responder.Shutdown(), requester.Shutdown(), replier.Shutdown())
 }
 
 func rebalance() error {

@@ -47,6 +47,7 @@ final class Interop {
         cases.put("retry", consuming::retry);
         cases.put("rebalance", consuming::rebalance);
         cases.put("transactions", Transactions::run);
+        cases.put("request-reply", new RequestReply()::run);
         cases.put("crash", new Crash()::run);
         cases.put("other-broker", new OtherBroker()::run);
         for (Map.Entry<String, Step> one : cases.entrySet()) {

@@ -1,0 +1,75 @@
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageConst;
+import org.apache.rocketmq.common.message.MessageExt;
+
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+
+/** Requests and their replies between three clients. */
+final class RequestReply {
+    private final String topic = Interop.topic("request");
+
+    /** Every request gets the reply to itself. */
+    void run() throws Exception {
+        DefaultMQProducer requester = Interop.producer("requester");
+        DefaultMQProducer replier = Interop.producer("replier");
+        DefaultMQPushConsumer responder = responder(replier);
+        try {
+            for (Message request : Sending.messages(topic, "request", 20)) {
+                Message reply = requester.request(request, 20_000);
+                Interop.check(
+                        Arrays.equals(answer(request.getBody()), reply.getBody()),
+                        request.getKeys() + ": the reply to another request");
+                String id = MessageConst.PROPERTY_CORRELATION_ID;
+                Interop.equal(request.getProperty(id), reply.getProperty(id), id);
+                Interop.check(
+                        reply.getProperty(MessageConst.PROPERTY_PUSH_REPLY_TIME) != null,
+                        "no time of the push");
+            }
+        } finally {
+            responder.shutdown();
+            requester.shutdown();
+            replier.shutdown();
+        }
+    }
+
+    private DefaultMQPushConsumer responder(DefaultMQProducer replier) throws Exception {
+        DefaultMQPushConsumer responder =
+                new DefaultMQPushConsumer(Interop.prefix + "-request-c");
+        responder.setNamesrvAddr(Interop.namesrv);
+        responder.setInstanceName("responder");
+        responder.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        responder.subscribe(topic, "*");
+        responder.registerMessageListener(
+                (MessageListenerConcurrently)
+                        (messages, context) -> {
+                            messages.forEach(request -> reply(replier, request));
+                            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+                        });
+        responder.start();
+        return responder;
+    }
+
+    private static void reply(DefaultMQProducer replier, MessageExt request) {
+        try {
+            Interop.equal(
+                    "DefaultCluster",
+                    request.getProperty(MessageConst.PROPERTY_CLUSTER),
+                    "property of the request");
+            replier.send(MessageUtil.createReplyMessage(request, answer(request.getBody())), 5000);
+        } catch (Exception e) {
+            e.printStackTrace();
+        }
+    }
+
+    private static byte[] answer(byte[] request) {
+        return ("re: " + new String(request, StandardCharsets.UTF_8))
+                .getBytes(StandardCharsets.UTF_8);
+    }
+}
