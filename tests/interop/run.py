@@ -86,7 +86,8 @@ def java(version, *flags):
 
 
 # Client name, command line, cases. What a client cannot do is not listed: ali-ons has no one-way,
-# no batch and no pull; lite pull of 5.x uses a request (361) that 4.9 servers do not know.
+# no batch and no pull; lite pull of 5.x uses a request (361) that 4.9 servers do not know, and its
+# request-reply times out with RocketMQ's own 4.9 servers, too.
 CLIENTS = [
     ("java-4.9.8", java("4.9.8"), JAVA_CASES),
     (
@@ -96,7 +97,7 @@ CLIENTS = [
             "-Drocketmq.serialize.type=ROCKETMQ",
             "-Drocketmq.client.rebalance.waitInterval=2000",
         ),
-        [case for case in JAVA_CASES if case != "lite-pull"],
+        [case for case in JAVA_CASES if case not in ("lite-pull", "request-reply")],
     ),
     (
         "go-2.1.2",

@@ -507,21 +507,22 @@ func transactions() error {
 	return firstError(err, p.Shutdown(), box.close())
 }
 
-// requestReply: every request gets the reply to itself.
+// requestReply: every request gets the reply to itself. A reply goes to a client id, which the prefix
+// makes unique.
 func requestReply() error {
 	topic := prefix + "-request"
-	replier, err := newProducer("replier")
+	replier, err := newProducer(prefix + "-replier")
 	if err != nil {
 		return err
 	}
-	requester, err := newProducer("requester")
+	requester, err := newProducer(prefix + "-requester")
 	if err != nil {
 		return err
 	}
 	responder, err := rocketmq.NewPushConsumer(
 		consumer.WithNameServer([]string{namesrv}),
 		consumer.WithGroupName(prefix+"-request-c"),
-		consumer.WithInstance("responder"),
+		consumer.WithInstance(prefix+"-responder"),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	)
 	if err != nil {
@@ -542,6 +543,15 @@ func requestReply() error {
 		return consumer.ConsumeSuccess, nil
 	}
 	if err := firstError(responder.Subscribe(topic, selector, answer), responder.Start()); err != nil {
+		return err
+	}
+	// The broker knows the requester by its heartbeat, the first of which may be 30 s away.
+	first := messages(topic, "first", 1)[0]
+	err = eventually(45*time.Second, func() bool {
+		_, err := requester.Request(context.Background(), 2*time.Second, first)
+		return err == nil
+	})
+	if err != nil {
 		return err
 	}
 	for _, request := range messages(topic, "request", 20) {

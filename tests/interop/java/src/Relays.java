@@ -99,7 +99,7 @@ final class Relays {
         long queues =
                 info.getMqTable().keySet().stream().filter(q -> q.getTopic().equals(topic)).count();
         Interop.equal(4L, queues, "queues");
-        Interop.check(info.getJstack().contains("at java."), "no stack");
+        Interop.check(info.getJstack().contains("TID: "), "no stack");
         try {
             admin.getConsumerRunningInfo(group, "nobody", false);
             throw new AssertionError("nobody answered");

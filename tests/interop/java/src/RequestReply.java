@@ -11,14 +11,17 @@ import org.apache.rocketmq.common.message.MessageExt;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
-/** Requests and their replies between three clients. */
+/**
+ * Requests and their replies between three clients. The prefix in their instance names makes their
+ * client ids unique: a reply goes to a client id.
+ */
 final class RequestReply {
     private final String topic = Interop.topic("request");
 
     /** Every request gets the reply to itself. */
     void run() throws Exception {
-        DefaultMQProducer requester = Interop.producer("requester");
-        DefaultMQProducer replier = Interop.producer("replier");
+        DefaultMQProducer requester = Interop.producer(Interop.prefix + "-requester");
+        DefaultMQProducer replier = Interop.producer(Interop.prefix + "-replier");
         DefaultMQPushConsumer responder = responder(replier);
         try {
             for (Message request : Sending.messages(topic, "request", 20)) {
@@ -43,7 +46,7 @@ final class RequestReply {
         DefaultMQPushConsumer responder =
                 new DefaultMQPushConsumer(Interop.prefix + "-request-c");
         responder.setNamesrvAddr(Interop.namesrv);
-        responder.setInstanceName("responder");
+        responder.setInstanceName(Interop.prefix + "-responder");
         responder.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         responder.subscribe(topic, "*");
         responder.registerMessageListener(
