@@ -141,7 +141,7 @@ pub fn remarks(run: &Run) -> Vec<String> {
             shares.foreign
         ));
     }
-    if let Some(share) = run.own_share().filter(|share| *share > OWN_MAX && run.idle.is_none()) {
+    if let Some(share) = run.own_share().filter(|_| run.is_client_dear()) {
         remarks.push(format!(
             "  DEAR CLIENT: mqbench used {share:.2} of the server's CPU time (more than {OWN_MAX})"
         ));
@@ -187,7 +187,7 @@ pub fn json(run: &Run) -> Value {
         "firstFault": outcome.faults.first,
         "disturbed": run.disturbed(),
         "boundBy": run.bound(),
-        "dearClient": run.own_share().is_some_and(|share| share > OWN_MAX),
+        "dearClient": run.is_client_dear(),
     });
     if let Some(map) = all.as_object_mut() {
         add_figures(map, run);

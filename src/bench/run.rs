@@ -118,6 +118,11 @@ impl Run {
         })
     }
 
+    /// Whether mqbench used so much that the figures are not the server's alone.
+    pub fn is_client_dear(&self) -> bool {
+        self.idle.is_none() && self.own_share().is_some_and(|share| share > OWN_MAX)
+    }
+
     /// CPU time of mqbench as a part of the server's.
     pub fn own_share(&self) -> Option<f64> {
         self.server.filter(|server| server.cpu() > 0.0).map(|server| self.own.cpu() / server.cpu())

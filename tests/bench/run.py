@@ -14,6 +14,7 @@ import fnmatch
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,32 +46,33 @@ def keep(name, found):
         json.dump(found, file)
 
 
-def fill(server, case):
+def fill(server, case, backlog):
     """Sends the backlog of a pull."""
     queues = case.args.partition("--queues ")[2].split(" ")[0] or "4"
     mqbench(
         *["batch", "-b", f"127.0.0.1:{server.port}", "--queues", queues, "--inflight", "2"],
-        *["--messages", str(case.backlog), "--limit-seconds", "0"],
+        *["--messages", str(backlog), "--limit-seconds", "0"],
     )
 
 
-def drop_page_cache(sides):
-    """Restarts the brokers with nothing of their stores in memory."""
+def restart(sides, drop_page_cache):
+    """Restarts the brokers; with nothing of their stores in memory if so asked."""
     for server in sides:
         server.stop()
-    os.sync()
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
-        file.write("3")
+    if drop_page_cache:
+        os.sync()
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
+            file.write("3")
     for server in sides:
         server.start()
 
 
-def cold(case, sides, args, pairs):
+def restarted(case, sides, args, pairs):
     """Like mqbench compare, with a restart before each run."""
     runs = [[], []]
     for pair in range(pairs):
         for side in [0, 1] if pair % 2 == 0 else [1, 0]:
-            drop_page_cache(sides)
+            restart(sides, case.cold)
             server = sides[side]
             target = ["-b", f"127.0.0.1:{server.port}", "--pid", str(server.pid)]
             runs[side].append(mqbench(*args, *target))
@@ -118,9 +120,9 @@ def measure(case, other, programs, options, folder):
         for server in sides:
             server.start()
             if case.backlog:
-                fill(server, case)
-        if case.cold:
-            found = cold(case, sides, args, options.pairs)
+                fill(server, case, int(case.backlog * min(1, options.scale)))
+        if case.cold or case.restart:
+            found = restarted(case, sides, args, options.pairs)
         else:
             os.makedirs(results.PICTURES, exist_ok=True)
             picture = os.path.join(results.PICTURES, f"{name}.svg")
@@ -162,7 +164,7 @@ def parse():
     parser.add_argument("--old", metavar="DIR", help="folder with an older mqbroker, mqnamesrv")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="cases, such as 'sync-*'")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of runs of each case (3)")
-    parser.add_argument("--scale", type=float, default=1, help="stretches every run (1)")
+    parser.add_argument("--scale", type=float, default=1, help="stretches or shortens every run (1)")
     parser.add_argument("--heap", default="4g", help="heap of the Java broker (4g)")
     parser.add_argument("--dir", help="folder on the disk for the stores (that of temporary files)")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
@@ -174,6 +176,8 @@ def parse():
 
 def main():
     options = parse()
+    # So that servers are stopped and stores removed then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     chosen = [case for case in CASES if fnmatch.fnmatch(case.name, options.only)]
     if options.list:
         print("\n".join(case.name for case in CASES))
