@@ -124,8 +124,9 @@ def measure(case, other, programs, options, folder):
         if case.cold or case.restart:
             found = restarted(case, sides, args, options.pairs)
         else:
-            os.makedirs(results.PICTURES, exist_ok=True)
-            picture = os.path.join(results.PICTURES, f"{name}.svg")
+            pictures = KEPT if options.no_write else results.PICTURES
+            os.makedirs(pictures, exist_ok=True)
+            picture = os.path.join(pictures, f"{name}.svg")
             found = mqbench(
                 *["compare", sides[0].target, sides[1].target, *args],
                 *["--pairs", str(options.pairs), "--plot", picture],
@@ -168,7 +169,7 @@ def parse():
     parser.add_argument("--heap", default="4g", help="heap of the Java broker (4g)")
     parser.add_argument("--dir", help="folder on the disk for the stores (that of temporary files)")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
+    parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and its pictures as they are")
     options = parser.parse_args()
     options.old = options.old and os.path.abspath(options.old)
     return options
