@@ -297,7 +297,7 @@ fn the_fast_port_serves_sends_but_no_pulls() {
 #[test]
 fn a_code_that_is_not_served_names_itself() {
     let cluster = Cluster::start();
-    for code in [codes::GET_ALL_PRODUCER_INFO, codes::GET_ALL_DELAY_OFFSET, 200_050, 99_999] {
+    for code in [codes::QUERY_BROKER_OFFSET, codes::SUSPEND_CONSUMER, 200_050, 99_999] {
         let reply = cluster.peer().ask(&Command::request(code));
         let remark = format!(" request type {code} not supported");
         assert_eq!((reply.code, reply.remark), (3, Some(remark)));
