@@ -7,7 +7,6 @@ use crate::base::clock;
 use crate::client::{MessageExt, MessageQueue, SendResult};
 use crate::message::property;
 use crate::protocol::body::client::ConsumeMessageDirectlyResult;
-use crate::protocol::body::topic::TopicConfig;
 
 /// Exit code when nobody reads the output any more: that of a program ended by SIGPIPE.
 const READER_GONE: i32 = 141;
@@ -53,12 +52,6 @@ pub fn human_time(ms: i64) -> String {
     )
 }
 
-/// The three letters of a topic permission.
-pub fn permission(perm: i32) -> String {
-    let letter = |bit: i32, letter: char| if perm & bit != 0 { letter } else { '-' };
-    [letter(4, 'R'), letter(2, 'W'), letter(1, 'X')].iter().collect()
-}
-
 /// A value that may be absent, as Java prints it.
 pub fn or_null(value: Option<&str>) -> &str {
     value.unwrap_or("null")
@@ -69,20 +62,6 @@ pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let pairs: Vec<String> =
         pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     format!("{{{}}}", pairs.join(", "))
-}
-
-pub fn topic_config(config: &TopicConfig) -> String {
-    format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
-         topicFilterType={}, topicSysFlag={}, order={}]",
-        config.topic_name,
-        config.read_queue_nums,
-        config.write_queue_nums,
-        permission(config.perm),
-        config.topic_filter_type.name(),
-        config.topic_sys_flag,
-        config.order,
-    )
 }
 
 pub fn message_queue(queue: &MessageQueue) -> String {
@@ -163,25 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_are_three_letters() {
-        assert_eq!(permission(6), "RW-");
-        assert_eq!(permission(7), "RWX");
-        assert_eq!(permission(2), "-W-");
-    }
-
-    #[test]
     fn objects_read_as_in_java() {
-        let config = TopicConfig {
-            topic_name: "T".into(),
-            read_queue_nums: 8,
-            write_queue_nums: 8,
-            ..TopicConfig::default()
-        };
-        assert_eq!(
-            topic_config(&config),
-            "TopicConfig [topicName=T, readQueueNums=8, writeQueueNums=8, perm=RW-, \
-             topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false]"
-        );
         let result = ConsumeMessageDirectlyResult::default();
         assert_eq!(
             consumed_directly(&result),

@@ -62,7 +62,7 @@ pub fn update(admin: &Admin, args: &Args) -> Result<()> {
             out!("set cluster orderConf. isOrder=true, orderConf=[{value}]");
         }
     }
-    out!("{}", text::topic_config(&config));
+    out!("{config}");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::{Broker, send};
 use crate::base::{Result, clock};
 use crate::config::BrokerConfig;
 use crate::dispatch::Outcome;
-use crate::message::{MessageRef, id, property};
+use crate::message::{id, property};
 use crate::net::{Request, Responder};
 use crate::protocol::Command;
 use crate::protocol::code::{request as codes, response};
@@ -98,26 +98,14 @@ fn store(broker: &Broker, request: &Request, header: &SendMessage, queue_id: i32
     let mut text = given.to_owned();
     let delay = property::get(given, property::DELAY).and_then(|level| level.parse().ok());
     let level = delay::level_of(delay.unwrap_or(0), header.sys_flag, &broker.levels);
-    let (topic, stored_in) = match level {
+    let place = match level {
         Some(level) => delay::park(&mut text, level, header.topic, queue_id),
         None => (header.topic, queue_id),
     };
-    let put = broker.store.put(&MessageRef {
-        topic,
-        queue_id: stored_in,
-        flag: header.flag,
-        sys_flag: header.sys_flag,
-        born_timestamp: header.born_timestamp,
-        born_host: request.conn.peer(),
-        store_timestamp: 0,
-        store_host: broker.store_host(),
-        reconsume_times: header.reconsume_times.unwrap_or(0),
-        prepared_transaction_offset: 0,
-        body: &request.command.body,
-        properties: &text,
-    });
+    let message = send::received(broker, request, header, place, header.sys_flag, &text);
+    let put = broker.store.put(&message);
     let put = if property::waits(given) { put } else { put.without_waiting() };
-    Stored { topic: topic.to_owned(), put }
+    Stored { topic: place.0.to_owned(), put }
 }
 
 /// A reply in the store, or why it is not.

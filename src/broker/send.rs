@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Broker;
-use super::topics::{self, Wanted};
+use super::topics::Wanted;
 use super::txn;
 use crate::base::{Error, Result, clock};
 use crate::config::BrokerConfig;
@@ -137,21 +137,8 @@ fn single(
         }
     };
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
-    let message = MessageRef {
-        topic,
-        queue_id: stored_queue,
-        flag: header.flag,
-        sys_flag,
-        born_timestamp: header.born_timestamp,
-        born_host: request.conn.peer(),
-        store_timestamp: 0,
-        store_host: broker.store_host(),
-        reconsume_times: header.reconsume_times.unwrap_or(0),
-        prepared_transaction_offset: 0,
-        body: &request.command.body,
-        properties: &text,
-    };
-    let put = broker.store.put(&message);
+    let place = (topic, stored_queue);
+    let put = broker.store.put(&received(broker, request, header, place, sys_flag, &text));
     let put = if facts.wait { put } else { put.without_waiting() };
     let sent = Sent { topic, queue_id, messages: 1 };
     Ok(finish(broker, config, request, put, sent))
@@ -173,11 +160,27 @@ fn batch(
     let mut text = String::with_capacity(given.len() + 64);
     text.push_str(given);
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
-    let batch = MessageRef {
-        topic: header.topic,
-        queue_id,
+    let (place, sys_flag) = ((header.topic, queue_id), sys_flag(header, topic));
+    let put = broker.store.put_batch(&received(broker, request, header, place, sys_flag, &text));
+    let put = if wait { put } else { put.without_waiting() };
+    let sent = Sent { topic: header.topic, queue_id, messages: put.batch_offsets.len() as u64 };
+    Ok(finish(broker, config, request, put, sent))
+}
+
+/// The message of a request, to be stored in `place` (topic and queue) with these properties.
+pub fn received<'a>(
+    broker: &Broker,
+    request: &'a Request,
+    header: &SendMessage,
+    place: (&'a str, i32),
+    sys_flag: i32,
+    properties: &'a str,
+) -> MessageRef<'a> {
+    MessageRef {
+        topic: place.0,
+        queue_id: place.1,
         flag: header.flag,
-        sys_flag: sys_flag(header, topic),
+        sys_flag,
         born_timestamp: header.born_timestamp,
         born_host: request.conn.peer(),
         store_timestamp: 0,
@@ -185,12 +188,8 @@ fn batch(
         reconsume_times: header.reconsume_times.unwrap_or(0),
         prepared_transaction_offset: 0,
         body: &request.command.body,
-        properties: &text,
-    };
-    let put = broker.store.put_batch(&batch);
-    let put = if wait { put } else { put.without_waiting() };
-    let sent = Sent { topic: header.topic, queue_id, messages: put.batch_offsets.len() as u64 };
-    Ok(finish(broker, config, request, put, sent))
+        properties,
+    }
 }
 
 /// The checks of every send, in RocketMQ's order; the topic, created when it may be.
@@ -224,7 +223,7 @@ pub fn check(
         let remark = format!(
             "request queueId[{}] is illegal, {} Producer: {}",
             header.queue_id,
-            topics::describe(&topic),
+            topic,
             request.conn.peer()
         );
         return Err(system_error(remark));

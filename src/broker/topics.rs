@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::base::limits::TOPICS_MAX;
 use crate::base::{Error, Result, clock, json, persist};
 use crate::config::BrokerConfig;
-use crate::message::flags::{
-    PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB, perm_text,
-};
+use crate::message::flags::{PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB};
 use crate::message::topic;
 use crate::protocol::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 use crate::protocol::code::response;
@@ -161,7 +159,7 @@ impl Topics {
             log::warn!(target: "broker", "topic {} refused: {TOPICS_MAX} exist", config.topic_name);
             return None;
         }
-        log::info!(target: "broker", "new topic {}", describe(&config));
+        log::info!(target: "broker", "new topic {config}");
         Some(state.insert(config))
     }
 
@@ -172,7 +170,7 @@ impl Topics {
             let remark = format!("this broker has {TOPICS_MAX} topics, no more are created");
             return Err(Error::refused(response::SYSTEM_ERROR, remark));
         }
-        log::info!(target: "broker", "topic set {}", describe(&config));
+        log::info!(target: "broker", "topic set {config}");
         state.insert(config);
         drop(state);
         self.persist();
@@ -280,21 +278,6 @@ impl State {
             self.changes.pop_front();
         }
     }
-}
-
-/// The topic as Java prints it, in logs and in one remark.
-pub fn describe(config: &TopicConfig) -> String {
-    format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
-         topicFilterType={}, topicSysFlag={}, order={}]",
-        config.topic_name,
-        config.read_queue_nums,
-        config.write_queue_nums,
-        perm_text(config.perm),
-        config.topic_filter_type.name(),
-        config.topic_sys_flag,
-        config.order
-    )
 }
 
 fn new_topic(name: &str, queues: i32, perm: i32, sys_flag: i32) -> TopicConfig {

@@ -193,3 +193,12 @@ fn offsets_locks_and_groups() {
     let names = text(ConsumerConnection::default().to_vec());
     assert_eq!(names, r#"{"connectionSet":[],"subscriptionTable":{}}"#);
 }
+
+#[test]
+fn a_topic_reads_as_in_java() {
+    assert_eq!(
+        TopicConfig::new("T", 8, 6).to_string(),
+        "TopicConfig [topicName=T, readQueueNums=8, writeQueueNums=8, perm=RW-, \
+         topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false]"
+    );
+}

@@ -1,8 +1,11 @@
 //! Topics and their versions: 21, 103, 206, 224, 300, 304, 305, 311 to 313.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::message::flags::perm_text;
 
 java_enum! {
     /// How many tags a message of a topic may have.
@@ -71,6 +74,24 @@ impl TopicConfig {
             perm,
             ..TopicConfig::default()
         }
+    }
+}
+
+/// As Java prints it: in remarks, in logs and in the output of mqadmin.
+impl fmt::Display for TopicConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={}, \
+             topicFilterType={}, topicSysFlag={}, order={}]",
+            self.topic_name,
+            self.read_queue_nums,
+            self.write_queue_nums,
+            perm_text(self.perm),
+            self.topic_filter_type.name(),
+            self.topic_sys_flag,
+            self.order,
+        )
     }
 }
 
