@@ -6,9 +6,12 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
 
 use super::error::IoContext;
-use super::{Error, Result};
+use super::{Error, Result, json};
 
 /// Replaces the content of `path`: after a crash at any moment the old or the new text is there
 /// complete. Missing folders are made. Two threads must not save the same path at once.
@@ -60,6 +63,35 @@ fn load_parsed<T>(path: &Path, parse: &impl Fn(&str) -> Result<T>) -> Result<Opt
             Err(e) => Err(Error::Corrupt(format!("{}: {e}", path.display()))),
         },
         _ => Ok(None),
+    }
+}
+
+/// A JSON state file that is written once for each version of what it holds.
+pub struct VersionedFile {
+    path: PathBuf,
+    /// The version in the file; also keeps two threads from writing at once.
+    saved: Mutex<i64>,
+}
+
+impl VersionedFile {
+    /// The file at `path`, which holds version `saved`.
+    pub fn new(path: &Path, saved: i64) -> VersionedFile {
+        VersionedFile { path: path.to_owned(), saved: Mutex::new(saved) }
+    }
+
+    /// Writes what `current` gives with its version, unless that version or a newer one is already
+    /// in the file. A failure is logged: what is in memory is valid, and the next change writes it
+    /// again.
+    pub fn save<T: Serialize>(&self, current: impl FnOnce() -> (i64, T)) {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, state) = current();
+        if *saved >= version {
+            return;
+        }
+        match save(&self.path, &json::to_pretty(&state)) {
+            Ok(()) => *saved = version,
+            Err(error) => log::error!("{} not saved: {error}", self.path.display()),
+        }
     }
 }
 

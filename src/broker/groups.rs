@@ -1,11 +1,12 @@
 //! Subscription groups: name → configuration (`subscriptionGroup.json`), automatic creation.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::base::limits::GROUPS_MAX;
-use crate::base::{Error, Result, clock, json, persist};
+use crate::base::persist::{self, VersionedFile};
+use crate::base::{Error, Result, clock, json};
 use crate::message::topic;
 use crate::protocol::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use crate::protocol::body::topic::DataVersion;
@@ -21,10 +22,8 @@ struct State {
 
 /// The group table and its file.
 pub struct Groups {
-    path: PathBuf,
+    file: VersionedFile,
     state: RwLock<State>,
-    /// Counter of the version on disk.
-    saved: Mutex<i64>,
 }
 
 impl Groups {
@@ -44,9 +43,9 @@ impl Groups {
                 table.insert(name, Arc::new(config));
             }
         }
-        let saved = Mutex::new(version.counter);
+        let file = VersionedFile::new(path, version.counter);
         let state = RwLock::new(State { table, version });
-        Ok(Groups { path: path.to_owned(), state, saved })
+        Ok(Groups { file, state })
     }
 
     /// The configuration of a group.
@@ -125,18 +124,12 @@ impl Groups {
         }
     }
 
-    /// Writes the file unless another thread already wrote this version. A failure is logged: the
-    /// table in memory is valid, and the next change writes it again.
+    /// Writes the file unless it has this version already.
     pub fn persist(&self) {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.table();
-        if *saved >= table.data_version.counter {
-            return;
-        }
-        match persist::save(&self.path, &json::to_pretty(&table)) {
-            Ok(()) => *saved = table.data_version.counter,
-            Err(error) => log::error!(target: "broker", "groups not saved: {error}"),
-        }
+        self.file.save(|| {
+            let table = self.table();
+            (table.data_version.counter, table)
+        });
     }
 }
 

@@ -1,11 +1,12 @@
 //! Topics: name → configuration (`topics.json`), automatic creation, what is a system topic.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::limits::TOPICS_MAX;
-use crate::base::{Error, Result, clock, json, persist};
+use crate::base::persist::{self, VersionedFile};
+use crate::base::{Error, Result, clock, json};
 use crate::config::BrokerConfig;
 use crate::message::flags::{PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB};
 use crate::message::topic;
@@ -31,12 +32,10 @@ const CHANGES_KEPT: usize = 1024;
 
 /// The topic table and its file.
 pub struct Topics {
-    path: PathBuf,
+    file: VersionedFile,
     state: RwLock<State>,
     /// Held while a topic is created, so that two sends do not create it twice.
     creating: Mutex<()>,
-    /// Counter of the version on disk.
-    saved: Mutex<i64>,
     system: HashSet<String>,
 }
 
@@ -72,9 +71,9 @@ impl Topics {
                 table.insert(name, Arc::new(config));
             }
         }
-        let saved = Mutex::new(version.counter);
+        let file = VersionedFile::new(path, version.counter);
         let state = RwLock::new(State { table, version, changes: VecDeque::new() });
-        Ok(Topics { path: path.to_owned(), state, creating: Mutex::new(()), saved, system })
+        Ok(Topics { file, state, creating: Mutex::new(()), system })
     }
 
     /// The configuration of a topic.
@@ -248,18 +247,12 @@ impl Topics {
         TopicConfigTable { data_version, topic_config_table: by_name(&topics) }
     }
 
-    /// Writes the file unless another thread already wrote this version. A failure is logged: the
-    /// table in memory is valid, and the next change writes it again.
+    /// Writes the file unless it has this version already.
     pub fn persist(&self) {
-        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.table();
-        if *saved >= table.data_version.counter {
-            return;
-        }
-        match persist::save(&self.path, &json::to_pretty(&table)) {
-            Ok(()) => *saved = table.data_version.counter,
-            Err(error) => log::error!(target: "broker", "topics not saved: {error}"),
-        }
+        self.file.save(|| {
+            let table = self.table();
+            (table.data_version.counter, table)
+        });
     }
 }
 
