@@ -91,11 +91,6 @@ impl Args {
         self.get_or(short, "")
     }
 
-    /// Whether all of these options were given.
-    pub fn has_all(&self, shorts: &[&str]) -> bool {
-        shorts.iter().all(|short| self.has(short))
-    }
-
     /// RocketMQ's booleans: `true` in any case, anything else is false.
     pub fn is_true(&self, short: &str) -> bool {
         self.get(short).is_some_and(|value| value.eq_ignore_ascii_case("true"))

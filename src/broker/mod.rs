@@ -55,9 +55,9 @@ pub struct Broker {
     pub levels: Arc<DelayLevels>,
     /// When this broker was started, in milliseconds.
     pub boot_ms: i64,
-    /// Known as soon as the ports are open.
     /// Counts changes of the configuration.
     config_version: Mutex<DataVersion>,
+    /// Known as soon as the ports are open.
     addresses: Arc<OnceLock<register::Addresses>>,
     /// Itself, for threads that are older than it.
     this: Arc<OnceLock<Weak<Broker>>>,

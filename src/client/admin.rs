@@ -368,12 +368,6 @@ impl Admin {
         Ok(messages)
     }
 
-    /// The replicas of every broker that serves a topic, all addresses.
-    pub fn brokers_of(&self, topic: &str) -> Result<BTreeSet<String>> {
-        let groups = self.topic_route(topic)?.broker_datas;
-        Ok(groups.into_iter().flat_map(|group| group.broker_addrs.into_values()).collect())
-    }
-
     /// The offset the next message of the queue will get.
     pub fn max_offset(&self, queue: &MessageQueue) -> Result<i64> {
         self.instance.max_offset(queue)

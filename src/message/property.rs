@@ -139,11 +139,6 @@ pub fn waits(properties: &str) -> bool {
     get(properties, WAIT).is_none_or(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// Whether a name or value could be taken apart again.
-pub fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|byte| byte == 1 || byte == SEPARATOR_BYTE)
-}
-
 /// Adds a property behind the others; a former one of the same name no longer counts.
 pub fn push(properties: &mut String, name: &str, value: &str) {
     if !properties.is_empty() && !properties.ends_with(SEPARATOR) {

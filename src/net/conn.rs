@@ -6,7 +6,6 @@
 //! one connection leave in one `writev`.
 
 use std::cell::RefCell;
-use std::io;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,11 +59,12 @@ impl Conn {
         id: u64,
         peer: SocketAddr,
         port: Port,
-        socket: Option<Arc<TcpStream>>,
+        socket: Arc<TcpStream>,
         remote: Arc<Remote>,
     ) -> Arc<Conn> {
         let outbox = Outbox::default();
-        let output = Output { socket, outbox, corked_by: 0, accounted: 0, reason: "" };
+        let output =
+            Output { socket: Some(socket), outbox, corked_by: 0, accounted: 0, reason: "" };
         Arc::new(Conn {
             id,
             peer,
@@ -77,12 +77,6 @@ impl Conn {
             pending: Pending::default(),
             remote,
         })
-    }
-
-    /// A connection to nowhere, for tests of what only carries one about.
-    pub fn detached(peer: SocketAddr) -> io::Result<Arc<Conn>> {
-        let (remote, _) = Remote::new(1)?;
-        Ok(Conn::new(0, peer, Port::Main, None, Arc::new(remote)))
     }
 
     /// The address at the other end.

@@ -214,7 +214,7 @@ impl Reactors {
         let interest = Interest::READABLE | Interest::WRITABLE;
         remote.registry.register(&mut socket, Token(id as usize), interest)?;
         let socket = Arc::new(socket);
-        let conn = Conn::new(id, peer, port, Some(socket.clone()), remote.clone());
+        let conn = Conn::new(id, peer, port, socket.clone(), remote.clone());
         let link = Link::new(conn.clone(), socket, seat);
         match remote.inbox().as_mut() {
             Some(inbox) => inbox.push(link),
