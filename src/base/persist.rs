@@ -3,8 +3,8 @@
 //! `x` is the file, `x.tmp` the one being written, `x.bak` the one before: RocketMQ's names, so
 //! either program reads what the other left.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,17 +12,18 @@ use serde::Serialize;
 
 use super::error::IoContext;
 use super::{Error, Result, json};
+use crate::sys::file;
 
 /// Replaces the content of `path`: after a crash at any moment the old or the new text is there
 /// complete. Missing folders are made. Two threads must not save the same path at once.
 pub fn save(path: &Path, text: &str) -> Result<()> {
     let dir = parent(path);
-    fs::create_dir_all(dir).what(|| format!("make folder {}", dir.display()))?;
+    file::make_dirs_durably(dir).what(|| format!("make folder {}", dir.display()))?;
     let tmp = with_suffix(path, ".tmp");
     write_synced(&tmp, text).what(|| format!("write {}", tmp.display()))?;
     keep_old(path).what(|| format!("keep {} as .bak", path.display()))?;
-    fs::rename(&tmp, path).what(|| format!("rename {}", tmp.display()))?;
-    sync_dir(dir).what(|| format!("sync folder {}", dir.display()))
+    file::rename(&tmp, path).what(|| format!("rename {}", tmp.display()))?;
+    file::sync_dir(dir).what(|| format!("sync folder {}", dir.display()))
 }
 
 /// The text of a file, `None` when there is none. Bytes that are not UTF-8 are an error.
@@ -110,9 +111,9 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    let file = file::create(path)?;
+    file::write_at(&file, path, text.as_bytes(), 0)?;
+    file::sync(&file, path)
 }
 
 /// Gives the present file the name `.bak` as a second name, so that `path` is never missing. A file
@@ -122,16 +123,11 @@ fn keep_old(path: &Path) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    match fs::remove_file(&bak) {
+    match file::remove(&bak) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => (),
     }
-    fs::hard_link(path, &bak).or_else(|_| fs::rename(path, &bak))
-}
-
-/// Makes new and renamed names in `dir` survive a power cut.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    file::link(path, &bak).or_else(|_| file::rename(path, &bak))
 }
 
 #[cfg(test)]

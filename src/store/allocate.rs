@@ -2,7 +2,6 @@
 //! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -15,6 +14,7 @@ use crate::base::error::IoContext;
 use crate::base::limits::WARM_WINDOW_BYTES;
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result};
+use crate::sys;
 
 /// Pause before a file that could not be made is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -175,10 +175,10 @@ impl Allocate {
     /// A file with all its disk blocks, durable in its directory.
     fn create(&self, start: i64) -> Result<MappedFile> {
         let dir = self.segments.dir();
-        std::fs::create_dir_all(dir).what(|| format!("create {}", dir.display()))?;
+        sys::file::make_dirs_durably(dir).what(|| format!("create {}", dir.display()))?;
         let path = self.segments.path(start);
         let file = MappedFile::create(&path, start, self.segments.size())?;
-        let ready = file.reserve_all().and_then(|()| File::open(dir)?.sync_all());
+        let ready = file.reserve_all().and_then(|()| sys::file::sync_dir(dir));
         if let Err(e) = ready {
             file.destroy()?;
             return Err(e).what(|| format!("reserve {}", path.display()));

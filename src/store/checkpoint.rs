@@ -5,11 +5,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::Result;
 use crate::base::error::IoContext;
+use crate::sys;
 
 const FILE_BYTES: u64 = 4096;
 /// Recovery starts this much before the checkpoint, in ms.
@@ -18,6 +19,7 @@ const SLACK_MS: i64 = 3000;
 /// Three store times in ms; 0 = nothing known.
 #[derive(Debug)]
 pub struct Checkpoint {
+    path: PathBuf,
     file: File,
     /// Of the newest record that is on disk.
     pub physic: AtomicI64,
@@ -33,9 +35,9 @@ impl Checkpoint {
         let what = || format!("open {}", path.display());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(path).what(what)?;
+        let file = sys::file::open(path, &options).what(what)?;
         if file.metadata().what(what)?.len() != FILE_BYTES {
-            file.set_len(FILE_BYTES).what(what)?;
+            sys::file::set_len(&file, path, FILE_BYTES).what(what)?;
         }
         let mut fields = [0; 24];
         file.read_exact_at(&mut fields, 0).what(what)?;
@@ -43,7 +45,13 @@ impl Checkpoint {
             let value = i64::from_be_bytes(fields[at..at + 8].try_into().expect("8 bytes"));
             AtomicI64::new(value.max(0))
         };
-        Ok(Checkpoint { physic: field(0), logics: field(8), index: field(16), file })
+        Ok(Checkpoint {
+            physic: field(0),
+            logics: field(8),
+            index: field(16),
+            file,
+            path: path.into(),
+        })
     }
 
     /// Writes the times to the disk.
@@ -53,10 +61,9 @@ impl Checkpoint {
             let value = field.load(Ordering::Acquire);
             fields[at * 8..at * 8 + 8].copy_from_slice(&value.to_be_bytes());
         }
-        self.file
-            .write_all_at(&fields, 0)
-            .and_then(|()| self.file.sync_data())
-            .what(|| "write checkpoint".to_owned())
+        sys::file::write_at(&self.file, &self.path, &fields, 0)
+            .and_then(|()| sys::file::sync_data(&self.file, &self.path))
+            .what(|| format!("write {}", self.path.display()))
     }
 
     /// Records stored before this time are on disk and in their queues.

@@ -14,6 +14,7 @@ use crate::base::Result;
 use crate::base::clock;
 use crate::base::error::IoContext;
 use crate::message::topic::{java_hash, java_hash_on};
+use crate::sys;
 
 const HEADER_BYTES: usize = 40;
 const SLOT_BYTES: usize = 4;
@@ -120,7 +121,7 @@ impl Index {
     /// Adds a file that continues the last one, which goes to the list of files to flush.
     fn roll(&self) -> Result<Arc<IndexFile>> {
         let last = self.last();
-        std::fs::create_dir_all(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
         // Names sort by age, even when the clock was set back.
         let taken = last.as_ref().and_then(|file| file.file.path().file_name()?.to_str());
         let after = taken

@@ -1,7 +1,6 @@
 //! One broker for each store: the lock file.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::Path;
 
 use super::layout;
@@ -22,8 +21,8 @@ impl StoreLock {
         let path = layout::lock_file(root);
         let what = || format!("lock {}", path.display());
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.what(what)?;
+        options.read(true).write(true).create(true).truncate(false);
+        let file = sys::file::open(&path, &options).what(what)?;
         match sys::file::try_lock(&file) {
             Ok(true) => {}
             Ok(false) => {
@@ -34,7 +33,7 @@ impl StoreLock {
             }
             Err(e) => return Err(e).what(what),
         }
-        (&file).write_all(b"lock").what(what)?;
+        sys::file::write_at(&file, &path, b"lock", 0).what(what)?;
         Ok(StoreLock { _file: file })
     }
 }

@@ -5,7 +5,7 @@
 //! first written: storing to an unreserved page of a full disk would kill the process with SIGBUS.
 #![allow(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,7 @@ use crate::base::limits::RESERVE_STEP_BYTES;
 use crate::base::slice::{Region, Slice};
 use crate::base::{Error, Result};
 use crate::sys;
+use crate::sys::faults::{Call, Change, check, done};
 
 /// Size of a page of the mapping; files are locked, prefaulted and flushed by whole pages.
 pub const PAGE_BYTES: usize = 4096;
@@ -44,18 +45,14 @@ impl MappedFile {
     /// A new file of `size` bytes, zero filled and sparse, with nothing written. `start` is the
     /// offset in its queue that its first byte has. Fails when the file exists.
     pub fn create(path: &Path, start: i64, size: usize) -> Result<MappedFile> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .what(|| format!("create {}", path.display()))?;
-        let made = file
-            .set_len(size as u64)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let file = sys::file::open(path, &options).what(|| format!("create {}", path.display()))?;
+        let made = sys::file::set_len(&file, path, size as u64)
             .and_then(|()| Self::map(&file, path, start, size))
             .what(|| format!("size and map {}", path.display()));
         if made.is_err() {
-            let _ = fs::remove_file(path);
+            let _ = sys::file::remove(path);
         }
         made
     }
@@ -63,7 +60,7 @@ impl MappedFile {
     /// An existing file, taken as completely written: recovery moves `wrote` back.
     pub fn open(path: &Path, start: i64, size: usize) -> Result<MappedFile> {
         let open = || format!("open {}", path.display());
-        let file = OpenOptions::new().read(true).write(true).open(path).what(open)?;
+        let file = sys::file::open(path, OpenOptions::new().read(true).write(true)).what(open)?;
         let meta = file.metadata().what(open)?;
         if meta.len() != size as u64 {
             return Err(Error::Corrupt(format!(
@@ -81,6 +78,7 @@ impl MappedFile {
     }
 
     fn map(file: &File, path: &Path, start: i64, size: usize) -> io::Result<MappedFile> {
+        check(Call::Mmap, path)?;
         let map = MmapOptions::new().len(size).map_raw(file)?;
         Ok(MappedFile {
             path: path.to_path_buf(),
@@ -175,6 +173,7 @@ impl MappedFile {
                 bytes.len(),
             );
         }
+        done(|| Change::Write(self.path.clone(), at as u64, bytes.into()));
     }
 
     /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`.
@@ -203,6 +202,7 @@ impl MappedFile {
     pub fn store_i32(&self, position: usize, value: i32) {
         debug_assert!(position < self.reserved.load(Ordering::Relaxed));
         self.atomic(position).store(value.to_be(), Ordering::Release);
+        done(|| Change::Write(self.path.clone(), position as u64, value.to_be_bytes().into()));
     }
 
     fn atomic(&self, position: usize) -> &AtomicI32 {
@@ -249,8 +249,8 @@ impl MappedFile {
     }
 
     fn reserve_exact(&self, from: usize, until: usize) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(&self.path)?;
-        match sys::file::reserve(&file, from as u64, (until - from) as u64) {
+        let file = sys::file::open(&self.path, OpenOptions::new().write(true))?;
+        match sys::file::reserve(&file, &self.path, from as u64, (until - from) as u64) {
             // A file system without fallocate cannot promise blocks; it is used as it is.
             Err(e) if e.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(e),
             _ => {}
@@ -262,7 +262,13 @@ impl MappedFile {
     /// Writes the bytes `from..to` to the disk (msync). An error means that they may be lost: the
     /// kernel reports it once, so a later success says nothing about them.
     pub fn flush(&self, from: usize, to: usize) -> io::Result<()> {
-        if from >= to { Ok(()) } else { self.map.flush_range(from, to - from) }
+        if from >= to {
+            return Ok(());
+        }
+        check(Call::Msync, &self.path)?;
+        self.map.flush_range(from, to - from)?;
+        done(|| Change::Sync(self.path.clone(), from as u64..to as u64));
+        Ok(())
     }
 
     /// Tells the kernel how the file will be read.
@@ -302,7 +308,7 @@ impl MappedFile {
     /// Removes the file from its directory. Memory and disk blocks are given back when the last
     /// reader has dropped its slice.
     pub fn destroy(&self) -> Result<()> {
-        match fs::remove_file(&self.path) {
+        match sys::file::remove(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(e).what(|| format!("remove {}", self.path.display()))
             }
@@ -323,6 +329,8 @@ fn cvt(result: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(size: usize) -> (tempfile::TempDir, Arc<MappedFile>) {

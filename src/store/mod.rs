@@ -28,7 +28,6 @@ pub mod segments;
 pub mod stats;
 pub mod status;
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,6 +37,7 @@ use crate::base::error::IoContext;
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, FlushDiskType, Live, StoreConfig};
+use crate::sys;
 
 use allocate::Allocate;
 use checkpoint::Checkpoint;
@@ -98,7 +98,7 @@ impl Store {
     pub fn open(config: Arc<Live<BrokerConfig>>, on_arrival: OnArrival) -> Result<Arc<Store>> {
         let now = config.get();
         let root = now.store.root();
-        fs::create_dir_all(&root).what(|| format!("create {}", root.display()))?;
+        sys::file::make_dirs_durably(&root).what(|| format!("create {}", root.display()))?;
         let lock = StoreLock::take(&root)?;
         let clean = !layout::abort_file(&root).exists();
         let checkpoint = Arc::new(Checkpoint::open(&layout::checkpoint_file(&root))?);
@@ -153,7 +153,9 @@ impl Store {
     /// Starts the threads. From here on a crash is noticed by the next start.
     pub fn start(&self) -> Result<()> {
         let abort = layout::abort_file(&self.root);
-        fs::write(&abort, "").what(|| format!("create {}", abort.display()))?;
+        sys::file::create(&abort)
+            .and_then(|_| sys::file::sync_dir(&self.root))
+            .what(|| format!("create {}", abort.display()))?;
         let flush = Flush {
             log: self.log.clone(),
             durable: self.durable.clone(),
@@ -246,7 +248,7 @@ impl Store {
             return Err(Error::Corrupt("the commit log is not all dispatched".to_owned()));
         }
         let abort = layout::abort_file(&self.root);
-        match fs::remove_file(&abort) {
+        match sys::file::remove(&abort) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).what(|| format!("remove {}", abort.display()))
             }

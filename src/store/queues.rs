@@ -12,6 +12,7 @@ use super::segments::Segments;
 use crate::base::error::IoContext;
 use crate::base::limits::TOPIC_DIR_BYTES_MAX;
 use crate::base::{Error, Result};
+use crate::sys;
 
 /// The queues of one topic in the order of their ids.
 type Topics = HashMap<Arc<str>, Vec<Arc<Queue>>>;
@@ -140,7 +141,7 @@ impl QueueTable {
             queue.destroy()?;
         }
         let dir = self.dir.join(topic);
-        match fs::remove_dir(&dir) {
+        match sys::file::remove_dir(&dir) {
             Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
                 Err(e).what(|| format!("remove {}", dir.display()))
             }

@@ -15,6 +15,7 @@ use super::layout;
 use super::mapped::MappedFile;
 use crate::base::error::IoContext;
 use crate::base::{Error, Result};
+use crate::sys;
 
 type Files = VecDeque<Arc<MappedFile>>;
 
@@ -43,7 +44,7 @@ impl Segments {
         if let Some(&last) = names.last() {
             let path = segments.path(last);
             if fs::metadata(&path).is_ok_and(|meta| meta.len() == 0) {
-                fs::remove_file(&path).what(|| format!("remove {}", path.display()))?;
+                sys::file::remove(&path).what(|| format!("remove {}", path.display()))?;
                 names.pop();
             }
         }
@@ -158,7 +159,7 @@ impl Segments {
     /// to begin the queue with, rounded down to a multiple of the file size.
     pub fn roll(&self, start: i64) -> Result<Arc<MappedFile>> {
         let start = self.last().map_or(start - start % self.size as i64, |last| last.end());
-        fs::create_dir_all(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
         let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
         self.push(file.clone());
         Ok(file)
@@ -203,7 +204,7 @@ impl Segments {
         for file in files {
             file.destroy()?;
         }
-        match fs::remove_dir(&self.dir) {
+        match sys::file::remove_dir(&self.dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(e).what(|| format!("remove {}", self.dir.display()))
             }

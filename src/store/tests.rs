@@ -1,5 +1,6 @@
 //! The write side as a whole: put, flush, stop, crash, recovery.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;

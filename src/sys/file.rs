@@ -1,19 +1,151 @@
-//! Files: space, durability, locks.
+//! Files: changes, space, durability, locks. Whatever the program keeps is changed through here, so
+//! that tests can make each call fail and see what it did (`faults`); files of its log are not.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use super::cvt;
+use super::faults::{self, Call, Change, check, done};
+
+/// Opens a file, with `options` that do not cut it.
+pub fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    check(Call::Open, path)?;
+    let is_new = faults::is_recording() && !path.exists();
+    let file = options.open(path)?;
+    if is_new {
+        done(|| Change::Create(path.into()));
+    }
+    Ok(file)
+}
+
+/// Opens a file for writing, empty, which is made when there is none.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file = open(path, OpenOptions::new().write(true).create(true).truncate(false))?;
+    set_len(&file, path, 0)?;
+    Ok(file)
+}
+
+/// Cuts or extends a file. `path`, here and below, is where `file` was opened.
+pub fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
+    check(Call::Size, path)?;
+    file.set_len(len)?;
+    done(|| Change::Size(path.into(), len));
+    Ok(())
+}
+
+/// Writes all of `bytes` at a position.
+pub fn write_at(file: &File, path: &Path, bytes: &[u8], at: u64) -> io::Result<()> {
+    check(Call::Write, path)?;
+    file.write_all_at(bytes, at)?;
+    done(|| Change::Write(path.into(), at, bytes.into()));
+    Ok(())
+}
+
+/// fsync: returns when content and length are on the disk. The name is not: see `sync_dir`.
+pub fn sync(file: &File, path: &Path) -> io::Result<()> {
+    check(Call::Fsync, path)?;
+    file.sync_all()?;
+    done(|| Change::Sync(path.into(), 0..u64::MAX));
+    Ok(())
+}
+
+/// fdatasync: as `sync` without times of the file.
+pub fn sync_data(file: &File, path: &Path) -> io::Result<()> {
+    check(Call::Fsync, path)?;
+    file.sync_data()?;
+    done(|| Change::Sync(path.into(), 0..u64::MAX));
+    Ok(())
+}
+
+/// Makes new, renamed and removed names in `dir` survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    check(Call::FsyncDir, dir)?;
+    File::open(dir)?.sync_all()?;
+    done(|| Change::SyncDir(dir.into()));
+    Ok(())
+}
+
+/// Renames within a directory.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    check(Call::Rename, to)?;
+    fs::rename(from, to)?;
+    done(|| Change::Rename(from.into(), to.into()));
+    Ok(())
+}
+
+/// Gives the file `from` the name `to` as well.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    check(Call::Link, to)?;
+    fs::hard_link(from, to)?;
+    done(|| Change::Link(from.into(), to.into()));
+    Ok(())
+}
+
+/// Removes a file.
+pub fn remove(path: &Path) -> io::Result<()> {
+    check(Call::Unlink, path)?;
+    fs::remove_file(path)?;
+    done(|| Change::Unlink(path.into()));
+    Ok(())
+}
+
+/// Removes an empty directory.
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    check(Call::Unlink, path)?;
+    fs::remove_dir(path)?;
+    done(|| Change::Rmdir(path.into()));
+    Ok(())
+}
+
+/// Makes a directory and those above it that are missing; returns the directories in which one was
+/// made, which `sync_dir` makes durable.
+pub fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.is_dir()).collect();
+    if missing.last().is_some_and(|last| last.as_os_str().is_empty()) {
+        missing.pop();
+    }
+    let mut changed = Vec::new();
+    for dir in missing.into_iter().rev() {
+        check(Call::Mkdir, dir)?;
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(e),
+            _ => done(|| Change::Mkdir(dir.into())),
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        changed.push(parent.unwrap_or(Path::new(".")).to_owned());
+    }
+    Ok(changed)
+}
+
+/// As `make_dirs`; the directories are on the disk then.
+pub fn make_dirs_durably(dir: &Path) -> io::Result<()> {
+    make_dirs(dir)?.iter().try_for_each(|changed| sync_dir(changed))
+}
 
 /// Gives disk blocks to the bytes `from..from + len`, so that writing them cannot fail for want of
 /// space. The file grows to hold them.
-pub fn reserve(file: &File, from: u64, len: u64) -> io::Result<()> {
+pub fn reserve(file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> {
+    check(Call::Allocate, path)?;
     // SAFETY: a descriptor and numbers; the kernel checks them.
     cvt(unsafe { libc::fallocate(file.as_raw_fd(), 0, from as i64, len as i64) })?;
+    Ok(())
+}
+
+/// Takes the disk blocks of the bytes of `range` away, which read as zeros then. The file keeps
+/// its length.
+pub fn punch(file: &File, path: &Path, range: Range<u64>) -> io::Result<()> {
+    check(Call::Allocate, path)?;
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (from, len) = (range.start as i64, range.end.saturating_sub(range.start) as i64);
+    // SAFETY: a descriptor and numbers; the kernel checks them.
+    cvt(unsafe { libc::fallocate(file.as_raw_fd(), mode, from, len) })?;
+    done(|| Change::Zero(path.into(), range));
     Ok(())
 }
 
@@ -60,6 +192,7 @@ impl Space {
 
 /// The file system that `path`, which must exist, lies on.
 pub fn space(path: &Path) -> io::Result<Space> {
+    check(Call::Statvfs, path)?;
     let name = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: `name` ends with a zero; `stat` is plain data that the call fills.
     let stat = unsafe {
@@ -79,6 +212,30 @@ pub fn space(path: &Path) -> io::Result<Space> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("a/b"));
+        assert_eq!(make_dirs(&b).unwrap(), [dir.path().to_owned(), a]);
+        assert_eq!(make_dirs(&b).unwrap(), [] as [PathBuf; 0]);
+        let file = b.join("f");
+        create(&file).unwrap();
+        assert!(make_dirs(&file.join("c")).is_err());
+        make_dirs_durably(&b.join("d/e")).unwrap();
+        assert!(b.join("d/e").is_dir());
+    }
+
+    #[test]
+    fn a_hole_reads_as_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, [1; 10_000]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        punch(&file, &path, 3..9_999).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes[..3] == [1; 3] && bytes[3..9_999] == [0; 9_996] && bytes[9_999..] == [1]);
+    }
 
     #[test]
     fn space_of_a_folder_and_of_nothing() {
@@ -112,7 +269,7 @@ mod tests {
     #[test]
     fn reserving_grows_the_file() {
         let file = tempfile::tempfile().unwrap();
-        reserve(&file, 0, 10_000).unwrap();
+        reserve(&file, Path::new("x"), 0, 10_000).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 10_000);
         assert!(try_lock(&file).unwrap());
         assert!(try_lock(&file).unwrap(), "a process may lock again what it holds");

@@ -2,6 +2,7 @@
 //! function.
 #![allow(unsafe_code)]
 
+pub mod faults;
 pub mod file;
 pub mod host;
 pub mod net;

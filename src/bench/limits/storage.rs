@@ -49,7 +49,7 @@ pub fn data_sync(dir: &Path, record: &[u8], time: Duration) -> Result<Latencies>
     let what = || format!("write and sync {}", path.display());
     let result = (|| {
         let file = File::create(&path).what(what)?;
-        crate::sys::file::reserve(&file, 0, WARM_BYTES as u64).what(what)?;
+        crate::sys::file::reserve(&file, &path, 0, WARM_BYTES as u64).what(what)?;
         let mut found = latencies()?;
         let (began, mut at) = (Instant::now(), 0);
         while began.elapsed() < time {
