@@ -26,6 +26,8 @@ mod disk_full;
 mod filters;
 /// Many connections and much memory asked for.
 mod flood;
+/// Random sequences of everything clients do, restarts and kills, against a model in memory.
+mod model;
 /// Valid requests of every code, changed at random.
 mod mutants;
 /// The NameServer: all its requests, bad input.
