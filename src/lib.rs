@@ -53,8 +53,8 @@
 //!    slices of the mapped log, neighbours merged, nothing copied.
 //! 6. `net/conn.rs`: header and slices leave in one `writev`; the slices keep their file mapped.
 //!
-//! Nothing there yet: `broker/hold.rs` parks the request, looks at the offset once more, and the
-//! reput thread's announcement puts it back into the pull pool.
+//! Nothing there yet: `broker/hold.rs` parks the request and looks at the offset once more. Whoever
+//! dispatches its message answers it; when one message wakes many, the pull pool does.
 //!
 //! # Threads
 //!
@@ -66,7 +66,7 @@
 //! | watch | nothing | 10 ms while there is work | stop |
 //! | allocate | the next file of the log | a condvar | stop |
 //! | flush, flush-queues | how far is flushed | waiters or an interval | stop, after a last flush |
-//! | reput | how far is dispatched | a put's wake-up | stop, after catching up |
+//! | reput | nothing | a put's wake-up, or 1 ms after the last | stop, after catching up |
 //! | clean, store-watch | nothing | an interval | stop |
 //! | delay | offsets of the delay levels | the next due time | stop |
 //! | txn-check | ends of transactions that came late | an interval | stop |

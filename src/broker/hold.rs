@@ -5,7 +5,7 @@
 //! earliest deadline. `P` is what is kept of a pull, to be run again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -38,13 +38,19 @@ struct Table<P> {
     topics: HashMap<Arc<str>, OfTopic>,
     deadlines: BTreeSet<(Instant, u64)>,
     conns: HashMap<u64, BTreeSet<u64>>,
+    /// Taken out by `arrived`, for `woken`.
+    woken: Vec<P>,
+    /// When the thread of `wait_due` looks again by itself.
+    looks_at: Option<Instant>,
     stopping: bool,
 }
 
 /// All waiting pulls.
 pub struct Hold<P> {
     /// Number of `Table::waiting`, read without the lock: most arrivals find nobody waiting.
-    count: AtomicUsize,
+    count: Arc<AtomicUsize>,
+    /// `Table::woken` is not empty.
+    any_woken: AtomicBool,
     table: Mutex<Table<P>>,
     earlier: Condvar,
 }
@@ -57,9 +63,16 @@ impl<P> Default for Hold<P> {
             topics: HashMap::new(),
             deadlines: BTreeSet::new(),
             conns: HashMap::new(),
+            woken: Vec::new(),
+            looks_at: None,
             stopping: false,
         };
-        Hold { count: AtomicUsize::new(0), table: Mutex::new(table), earlier: Condvar::new() }
+        Hold {
+            count: Arc::default(),
+            any_woken: AtomicBool::new(false),
+            table: Mutex::new(table),
+            earlier: Condvar::new(),
+        }
     }
 }
 
@@ -76,7 +89,7 @@ impl<P> Hold<P> {
         let id = table.insert(waiting);
         // Before the caller looks at the queue once more: an arrival after that look sees it.
         self.count.store(table.waiting.len(), Ordering::SeqCst);
-        if table.deadlines.first() == Some(&(deadline, id)) {
+        if table.looks_at.is_none_or(|at| deadline < at) {
             self.earlier.notify_one();
         }
         Ok(id)
@@ -90,8 +103,9 @@ impl<P> Hold<P> {
         taken.map(|waiting| waiting.pull)
     }
 
-    /// A message is in a queue: takes out the pulls that wait for it. `next_offset` is one beyond
-    /// the message, `tags_code` its consume-queue tags code, `properties` its property string.
+    /// A message is in a queue: takes out the pulls that wait for it, for `woken`. `next_offset` is
+    /// one beyond the message, `tags_code` its consume-queue tags code, `properties` its property
+    /// string.
     pub fn arrived(
         &self,
         topic: &str,
@@ -99,13 +113,13 @@ impl<P> Hold<P> {
         next_offset: i64,
         tags_code: i64,
         properties: &str,
-    ) -> Vec<P> {
+    ) {
         if self.is_empty() {
-            return Vec::new();
+            return;
         }
         let mut table = self.lock();
         let Some(ids) = table.topics.get(topic).and_then(|t| t.queues.get(&queue_id)) else {
-            return Vec::new();
+            return;
         };
         let woken: Vec<u64> = ids
             .iter()
@@ -117,9 +131,27 @@ impl<P> Hold<P> {
             })
             .copied()
             .collect();
-        let woken = woken.into_iter().filter_map(|id| table.remove(id)).collect::<Vec<_>>();
+        for id in woken {
+            let pull = table.remove(id).map(|waiting| waiting.pull);
+            table.woken.extend(pull);
+            self.any_woken.store(true, Ordering::SeqCst);
+        }
         self.count.store(table.waiting.len(), Ordering::SeqCst);
-        woken.into_iter().map(|waiting| waiting.pull).collect()
+    }
+
+    /// The pulls that messages have arrived for since the last call.
+    pub fn woken(&self) -> Vec<P> {
+        if !self.any_woken.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let mut table = self.lock();
+        self.any_woken.store(false, Ordering::SeqCst);
+        std::mem::take(&mut table.woken)
+    }
+
+    /// `len`, for who has to know at once when one begins to wait.
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        self.count.clone()
     }
 
     /// Number of pulls that wait.
@@ -149,6 +181,7 @@ impl<P> Hold<P> {
                 return None;
             }
             let Some(&(first, _)) = table.deadlines.first() else {
+                table.looks_at = None;
                 table = self.earlier.wait(table).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -159,6 +192,7 @@ impl<P> Hold<P> {
                 return Some(due);
             }
             let timeout = first - now;
+            table.looks_at = Some(first);
             let waited = self.earlier.wait_timeout(table, timeout);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -255,6 +289,18 @@ mod tests {
         }
     }
 
+    /// The pulls that a message of queue 0 wakes.
+    fn arrived(
+        hold: &Hold<&'static str>,
+        topic: &str,
+        next_offset: i64,
+        tags_code: i64,
+        properties: &str,
+    ) -> Vec<&'static str> {
+        hold.arrived(topic, 0, next_offset, tags_code, properties);
+        hold.woken()
+    }
+
     fn code(tag: &str) -> i64 {
         i64::from(crate::message::topic::java_hash(tag))
     }
@@ -271,10 +317,10 @@ mod tests {
         ] {
             assert!(hold.park(pull).is_ok());
         }
-        assert!(hold.arrived("T", 0, 5, code("a"), "").is_empty());
-        assert!(hold.arrived("U", 0, 9, code("a"), "").is_empty());
-        assert_eq!(hold.arrived("T", 0, 6, code("a"), ""), ["all", "a"]);
-        assert_eq!(hold.arrived("T", 0, 7, code("b"), ""), ["b", "later"]);
+        assert!(arrived(&hold, "T", 5, code("a"), "").is_empty());
+        assert!(arrived(&hold, "U", 9, code("a"), "").is_empty());
+        assert_eq!(arrived(&hold, "T", 6, code("a"), ""), ["all", "a"]);
+        assert_eq!(arrived(&hold, "T", 7, code("b"), ""), ["b", "later"]);
         assert_eq!(hold.closed(1), ["other queue"]);
         assert!(hold.lock().topics.is_empty() && hold.lock().conns.is_empty());
         assert!(hold.lock().deadlines.is_empty());
@@ -286,8 +332,8 @@ mod tests {
         let expression = Arc::new(Expression::parse("a > 1").unwrap());
         let filter = Some(Filter::expression(expression));
         assert!(hold.park(Waiting { filter, ..waiting("sql", 0, 5, "*") }).is_ok());
-        assert!(hold.arrived("T", 0, 6, 0, "a\u{1}1").is_empty());
-        assert_eq!(hold.arrived("T", 0, 7, 0, "a\u{1}2"), ["sql"]);
+        assert!(arrived(&hold, "T", 6, 0, "a\u{1}1").is_empty());
+        assert_eq!(arrived(&hold, "T", 7, 0, "a\u{1}2"), ["sql"]);
     }
 
     #[test]
@@ -296,7 +342,7 @@ mod tests {
         let id = hold.park(waiting("a", 0, 5, "*")).ok().unwrap();
         assert_eq!(hold.take(id), Some("a"));
         assert_eq!(hold.take(id), None);
-        assert!(hold.arrived("T", 0, 9, 0, "").is_empty());
+        assert!(arrived(&hold, "T", 9, 0, "").is_empty());
     }
 
     #[test]

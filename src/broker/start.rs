@@ -25,7 +25,7 @@ use crate::net::{self, Client, Conn, Port, Request, Server, Service};
 use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
 use crate::store::delay::{DelayLevels, Delivery};
-use crate::store::{Arrival, OnArrival, Store};
+use crate::store::{Arrival, Listener, Store};
 
 /// Offsets are saved this long after the start for the first time.
 const FIRST_SAVE: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl Broker {
         let config = Arc::new(Live::new(config));
         let hold = Arc::new(Hold::default());
         let this = Arc::new(OnceLock::new());
-        let store = Store::open(config.clone(), on_arrival(hold.clone(), this.clone()))?;
+        let store = Store::open(config.clone(), listener(hold.clone(), this.clone()))?;
         let addresses = Arc::new(OnceLock::new());
         let register = Register::new(config.clone(), topics.clone(), client, addresses.clone());
         let boot_ms = clock::now_ms();
@@ -295,22 +295,21 @@ fn save_filters(filters: &Filters, config: &BrokerConfig) {
 }
 
 /// Wakes the pulls that wait for a message, on the thread that dispatches it.
-fn on_arrival(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> OnArrival {
-    Arc::new(move |arrival: &Arrival| {
-        let next = arrival.queue_offset + 1;
-        let woken = hold.arrived(
-            arrival.topic,
-            arrival.queue_id,
-            next,
-            arrival.tags_code,
-            arrival.properties,
-        );
+fn listener(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> Listener {
+    let (waiting, told) = (hold.count(), hold.clone());
+    let arrived = move |arrival: &Arrival| {
+        let Arrival { topic, queue_id, queue_offset, tags_code, properties, .. } = *arrival;
+        told.arrived(topic, queue_id, queue_offset + 1, tags_code, properties);
+    };
+    let done = move || {
+        let woken = hold.woken();
         if !woken.is_empty()
             && let Some(broker) = broker.get().and_then(Weak::upgrade)
         {
             pull::resume(&broker, woken);
         }
-    })
+    };
+    Listener { waiting, arrived: Box::new(arrived), done: Box::new(done) }
 }
 
 /// The main port and the fast one, two below; port 0 lets the system choose both.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{GetResult, OnArrival, Put, PutStatus, Store, layout};
+use super::{Arrival, GetResult, Listener, Put, PutStatus, Store, layout};
 use crate::config::{BrokerConfig, Live};
 use crate::message::{MessageRef, NO_HOST, property, record};
 
@@ -20,13 +20,21 @@ pub fn config(root: &Path) -> BrokerConfig {
     config
 }
 
-pub fn open_with(config: BrokerConfig, on_arrival: OnArrival) -> Arc<Store> {
-    Store::open(Arc::new(Live::new(config)), on_arrival).unwrap()
+/// A listener that nobody waits with.
+pub fn listener(arrived: impl Fn(&Arrival<'_>) + Send + Sync + 'static) -> Listener {
+    Listener { waiting: Arc::default(), arrived: Box::new(arrived), done: Box::new(|| ()) }
+}
+
+pub fn open_with(
+    config: BrokerConfig,
+    arrived: impl Fn(&Arrival<'_>) + Send + Sync + 'static,
+) -> Arc<Store> {
+    Store::open(Arc::new(Live::new(config)), listener(arrived)).unwrap()
 }
 
 /// Opened, not started: nothing but recovery happened.
 pub fn open(root: &Path) -> Arc<Store> {
-    open_with(config(root), Arc::new(|_| ()))
+    open_with(config(root), |_| ())
 }
 
 pub fn start(root: &Path) -> Arc<Store> {

@@ -58,7 +58,7 @@ pub use durable::{Done, GroupHook, WaitFor};
 pub use put::Put;
 pub use query::QueryResult;
 pub use read::GetResult;
-pub use reput::{Arrival, OnArrival};
+pub use reput::{Arrival, Listener};
 pub use status::{GetStatus, PutStatus};
 
 /// How often rates are sampled.
@@ -94,8 +94,8 @@ pub struct Store {
 impl Store {
     /// Opens the store, or makes a new one: takes its lock, finds the end of the log, brings the
     /// consume queues up to it. Refuses a store that another broker has open, and files of another
-    /// layout, naming them. Once started, `on_arrival` is told of each new message.
-    pub fn open(config: Arc<Live<BrokerConfig>>, on_arrival: OnArrival) -> Result<Arc<Store>> {
+    /// layout, naming them. Once started, `listener` is told of each new message.
+    pub fn open(config: Arc<Live<BrokerConfig>>, listener: Listener) -> Result<Arc<Store>> {
         let now = config.get();
         let root = now.store.root();
         sys::file::make_dirs_durably(&root).what(|| format!("create {}", root.display()))?;
@@ -125,7 +125,7 @@ impl Store {
         };
         let from = recover::dispatch_from(&found, clean, queues.max_physical(), min);
         let begin = Begin { from, end: found.end, crashed: !clean };
-        let reput = Reput::new(log.clone(), derived, config.clone(), on_arrival, begin)?;
+        let reput = Reput::new(log.clone(), derived, config.clone(), listener, begin)?;
         queues.begin(min);
         reput.catch_up();
         let store = Store {

@@ -149,7 +149,7 @@ impl Store {
             ),
         };
         let appended = self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset));
-        self.reput.wake();
+        self.reput.appended();
         appended
     }
 

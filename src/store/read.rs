@@ -98,6 +98,9 @@ impl Store {
         let Some(queue) = self.queues.get(topic, queue_id) else {
             return nothing(GetStatus::NoMessageInQueue, 0, (0, 0));
         };
+        if offset >= queue.max_offset() {
+            self.reput.dispatch();
+        }
         let (min, max) = (queue.min_offset(), queue.max_offset());
         let refused = match offset {
             _ if max == 0 => Some((GetStatus::NoMessageInQueue, 0)),
@@ -127,6 +130,7 @@ impl Store {
 
     /// Offset of the queue's next message; 0 for a queue that is not there.
     pub fn max_offset_in_queue(&self, topic: &str, queue_id: i32) -> i64 {
+        self.reput.dispatch();
         self.queues.get(topic, queue_id).map_or(0, |queue| queue.max_offset())
     }
 

@@ -1,14 +1,15 @@
 //! Dispatch ("reput"): reads new records off the commit log, in order, and tells the consume
 //! queues, the index and whoever waits for messages.
 //!
-//! One thread. It sleeps only when the log has nothing new; a put wakes it with one load when it
-//! is awake and one futex call when it sleeps.
+//! One thread at a time: the reput thread, or one that must not wait for it (`dispatch`). As long as
+//! messages come and nobody waits for them, the reput thread looks once in `NAP` and puts wake it
+//! with no more than a load. While somebody waits, every put has its message dispatched at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::*, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::commit_log::CommitLog;
@@ -27,6 +28,11 @@ use crate::message::{flags, property, topic};
 /// Pause before dispatch tries again what the disk refused.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How long the thread lets messages gather that nobody waits for.
+const NAP: Duration = Duration::from_millis(1);
+/// Messages that are announced before those who wait for them are told.
+const ANNOUNCED_MAX: usize = 32;
+
 /// A message that can be pulled now.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
@@ -40,8 +46,15 @@ pub struct Arrival<'a> {
     pub properties: &'a str,
 }
 
-/// Told about each message after it is in its queue, on the dispatch thread.
-pub type OnArrival = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
+/// Who waits for messages, and how he learns of them: on whichever thread dispatches them.
+pub struct Listener {
+    /// How many wait. Raised with sequential consistency before the queue is looked at.
+    pub waiting: Arc<AtomicUsize>,
+    /// Told about each message after it is in its queue.
+    pub arrived: Box<dyn Fn(&Arrival<'_>) + Send + Sync>,
+    /// Told when a few have arrived, and after the last one.
+    pub done: Box<dyn Fn() + Send + Sync>,
+}
 
 /// Where dispatch begins after a start.
 pub struct Begin {
@@ -67,13 +80,25 @@ pub struct Reput {
     derived: Derived,
     delays: DelayLevels,
     config: Arc<Live<BrokerConfig>>,
-    on_arrival: OnArrival,
+    listener: Listener,
     begin: Begin,
-    /// Physical offset of the next record to dispatch.
+    /// Physical offset of the next record to dispatch; moved by who holds `round`.
     position: AtomicI64,
-    sleeping: AtomicBool,
+    round: Mutex<Round>,
+    /// What the thread does; see `rest`.
+    rest: AtomicU8,
     stopping: AtomicBool,
-    sleeper: OnceLock<Thread>,
+    thread: OnceLock<Thread>,
+}
+
+/// What the reput thread does.
+mod rest {
+    /// It looks at the log, or is about to.
+    pub const NONE: u8 = 0;
+    /// It will look soon by itself.
+    pub const NAP: u8 = 1;
+    /// It waits to be woken.
+    pub const SLEEP: u8 = 2;
 }
 
 /// What a record says about itself, as far as dispatch cares.
@@ -101,7 +126,7 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// What lives through one run of the loop.
+/// What lives from one round of dispatch to the next.
 struct Round {
     /// The queue of the record before: most often the queue of this one too.
     queue: Option<Arc<Queue>>,
@@ -120,27 +145,29 @@ impl Reput {
         log: Arc<CommitLog>,
         derived: Derived,
         config: Arc<Live<BrokerConfig>>,
-        on_arrival: OnArrival,
+        listener: Listener,
         begin: Begin,
     ) -> Result<Reput> {
+        let round = Mutex::new(Round { queue: None, config: config.get() });
         Ok(Reput {
             delays: DelayLevels::parse(&config.get().store.message_delay_level)?,
             log,
             derived,
             config,
-            on_arrival,
+            listener,
             position: AtomicI64::new(begin.from),
             begin,
-            sleeping: AtomicBool::new(false),
+            round,
+            rest: AtomicU8::new(rest::NONE),
             stopping: AtomicBool::new(false),
-            sleeper: OnceLock::new(),
+            thread: OnceLock::new(),
         })
     }
 
     /// Dispatches what the log holds at the start. When the disk refuses, puts are refused until
     /// the thread, which tries again, has done it.
     pub fn catch_up(&self) {
-        let mut round = self.new_round();
+        let mut round = self.lock();
         while self.round(&mut round) == Ok(true) {}
     }
 
@@ -153,21 +180,46 @@ impl Reput {
     /// Ends the thread after it has dispatched everything that the disk takes.
     pub fn stop(&self) {
         self.stopping.store(true, SeqCst);
-        self.sleeping.store(false, SeqCst);
-        if let Some(thread) = self.sleeper.get() {
+        self.wake();
+    }
+
+    /// To be called after bytes were published in the log.
+    pub fn appended(&self) {
+        // Either these loads see who rests or waits, or he sees the new end of the log.
+        fence(SeqCst);
+        match self.rest.load(Relaxed) {
+            rest::NONE => {}
+            rest::NAP if self.listener.waiting.load(Relaxed) == 0 => {}
+            _ => self.wake(),
+        }
+    }
+
+    fn wake(&self) {
+        if self.rest.swap(rest::NONE, SeqCst) != rest::NONE
+            && let Some(thread) = self.thread.get()
+        {
             thread.unpark();
         }
     }
 
-    /// To be called after bytes were published in the log.
-    pub fn wake(&self) {
-        // Either this load sees that the thread sleeps, or the thread sees the new end of the log.
+    /// Dispatches here what the thread has not come to, unless somebody is just doing it. For
+    /// those who would otherwise miss a message that is stored.
+    pub fn dispatch(&self) {
         fence(SeqCst);
-        if self.sleeping.load(Relaxed)
-            && self.sleeping.swap(false, AcqRel)
-            && let Some(thread) = self.sleeper.get()
-        {
-            thread.unpark();
+        while self.behind_bytes() > 0 && self.thread.get().is_some() {
+            let mut round = match self.round.try_lock() {
+                Ok(round) => round,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                // He looks once more after he has given the lock back.
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let from = self.position();
+            while self.round(&mut round) == Ok(true) {}
+            drop(round);
+            if self.position() == from {
+                return self.wake();
+            }
+            fence(SeqCst);
         }
     }
 
@@ -182,37 +234,53 @@ impl Reput {
     }
 
     fn run(&self) {
-        let _ = self.sleeper.set(std::thread::current());
-        let mut round = self.new_round();
+        let _ = self.thread.set(std::thread::current());
+        let mut busy = false;
         loop {
             let end = self.log.max_offset();
-            match self.round(&mut round) {
-                Ok(true) => {}
+            let mut round = self.lock();
+            let moved = self.round(&mut round);
+            if moved == Ok(false) {
+                self.accept();
+                round.queue = None;
+            }
+            drop(round);
+            match moved {
+                Ok(true) => busy = true,
                 _ if self.stopping.load(SeqCst) => return,
-                Ok(false) => {
-                    self.accept();
-                    round.queue = None;
-                    self.sleep(end);
-                }
+                Ok(false) => self.rest(std::mem::take(&mut busy), end),
                 Err(Stalled) => std::thread::park_timeout(RETRY),
             }
         }
     }
 
-    fn new_round(&self) -> Round {
-        Round { queue: None, config: self.config.get() }
+    /// Until the log ends beyond `end`, or `stop`; when there was something to do just now and
+    /// nobody waits for more, at most for `NAP`.
+    fn rest(&self, busy: bool, end: i64) {
+        let nap = busy && self.listener.waiting.load(SeqCst) == 0;
+        self.rest.store(if nap { rest::NAP } else { rest::SLEEP }, SeqCst);
+        fence(SeqCst);
+        let waited = !nap || self.listener.waiting.load(SeqCst) > 0;
+        if (waited && self.log.max_offset() > end) || self.stopping.load(SeqCst) {
+            self.rest.store(rest::NONE, SeqCst);
+        }
+        let until = Instant::now() + NAP;
+        while self.rest.load(SeqCst) != rest::NONE {
+            if !nap {
+                std::thread::park();
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.rest.store(rest::NONE, SeqCst);
+            } else {
+                std::thread::park_timeout(left);
+            }
+        }
     }
 
-    /// Until the log ends beyond `end`, or `stop`.
-    fn sleep(&self, end: i64) {
-        self.sleeping.store(true, SeqCst);
-        fence(SeqCst);
-        if self.log.max_offset() > end || self.stopping.load(SeqCst) {
-            self.sleeping.store(false, SeqCst);
-        }
-        while self.sleeping.load(SeqCst) {
-            std::thread::park();
-        }
+    fn lock(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Dispatches what is published of the present file; whether it moved.
@@ -225,6 +293,7 @@ impl Reput {
         let start = (from - file.start()) as usize;
         let bytes = file.bytes(0, file.wrote()).unwrap_or_default();
         let mut at = start;
+        let mut announced = 0usize;
         while at < bytes.len() {
             let position = file.start() + at as i64;
             at = match RecordView::parse(&bytes[at..], false) {
@@ -239,7 +308,12 @@ impl Reput {
                 },
             };
             self.position.store(file.start() + at as i64, Release);
+            announced += 1;
+            if announced.is_multiple_of(ANNOUNCED_MAX) {
+                self.tell(&*self.listener.done);
+            }
         }
+        self.tell(&*self.listener.done);
         Ok(at > start)
     }
 
@@ -298,22 +372,23 @@ impl Reput {
             put.map_err(|e| self.refuse(Refusal::IndexError, position, &e))?;
         }
         if queued && position >= self.begin.end {
-            self.announce(&Arrival {
+            let arrival = Arrival {
                 topic: record.topic(),
                 queue_id: record.queue_id(),
                 queue_offset: record.queue_offset(),
                 tags_code,
                 store_timestamp: record.store_timestamp(),
                 properties: text,
-            });
+            };
+            self.tell(|| (self.listener.arrived)(&arrival));
         }
         Ok(())
     }
 
     /// A listener that panics must not end dispatch.
-    fn announce(&self, arrival: &Arrival<'_>) {
-        if catch_unwind(AssertUnwindSafe(|| (self.on_arrival)(arrival))).is_err() {
-            log::error!(target: "store", "the listener of arrivals panicked at {arrival:?}");
+    fn tell(&self, what: impl Fn()) {
+        if catch_unwind(AssertUnwindSafe(what)).is_err() {
+            log::error!(target: "store", "the listener of arrivals panicked at {}", self.position());
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 
+use super::fixture::listener;
 use super::*;
 use crate::message::record::{self, Checked, RecordView};
 use crate::message::{MessageRef, batch};
@@ -43,7 +44,7 @@ fn config(root: &Path) -> BrokerConfig {
 }
 
 fn open_with(config: BrokerConfig) -> Result<Arc<Store>> {
-    Store::open(Arc::new(Live::new(config)), Arc::new(|_| ()))
+    Store::open(Arc::new(Live::new(config)), listener(|_| ()))
 }
 
 fn open(root: &Path) -> Arc<Store> {

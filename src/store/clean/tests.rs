@@ -10,7 +10,7 @@ fn open_small(dir: &Path) -> Arc<Store> {
     config.store.delete_when = String::new();
     config.store.delete_commit_log_files_interval = 0;
     config.store.delete_consume_queue_files_interval = 0;
-    open_with(config, Arc::new(|_| ()))
+    open_with(config, |_| ())
 }
 
 /// Three full files and a bit, six messages each, and the cleaner of that store.

@@ -65,7 +65,7 @@ fn a_get_stops_at_the_end_of_a_queue_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.store.mapped_file_size_consume_queue = 200;
-    let store = open_with(config, Arc::new(|_| ()));
+    let store = open_with(config, |_| ());
     store.start().unwrap();
     for _ in 0..25 {
         put(&store, &message("T", 0, b"x"));
@@ -112,7 +112,7 @@ fn limits_of_a_get() {
     config.store.max_transfer_bytes_on_message_in_disk = 5_000;
     config.store.max_transfer_count_on_message_in_disk = 3;
     let live = Arc::new(crate::config::Live::new(config.clone()));
-    let store = Store::open(live.clone(), Arc::new(|_| ())).unwrap();
+    let store = Store::open(live.clone(), listener(|_| ())).unwrap();
     store.start().unwrap();
     for n in 0..10 {
         put(&store, &message("T", 0, &vec![0; if n < 8 { 10 } else { 9_950 }]));
@@ -164,11 +164,11 @@ fn a_slave_keeps_the_asked_offset() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.store.broker_role = BrokerRole::Slave;
-    let store = open_with(config.clone(), Arc::new(|_| ()));
+    let store = open_with(config.clone(), |_| ());
     assert_eq!(get(&store, 7, 1).next_begin_offset, 7);
     drop(store);
     config.store.offset_check_in_slave = true;
-    assert_eq!(get(&open_with(config, Arc::new(|_| ())), 7, 1).next_begin_offset, 0);
+    assert_eq!(get(&open_with(config, |_| ()), 7, 1).next_begin_offset, 0);
 }
 
 #[test]
@@ -386,7 +386,7 @@ proptest! {
         config.store.mapped_file_size_consume_queue = 16 * 20;
         config.store.max_transfer_bytes_on_message_in_memory = 2000;
         config.store.max_transfer_count_on_message_in_memory = 8;
-        let store = open_with(config, Arc::new(|_| ()));
+        let store = open_with(config, |_| ());
         store.start().unwrap();
         let tags = ["", "a", "b"];
         let codes = tags.map(|tag| topic::tags_code(Some(tag)));

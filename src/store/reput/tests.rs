@@ -10,7 +10,7 @@ use crate::message::MessageRef;
 /// What the hook heard: topic, queue, offset, tags code, properties.
 type Heard = Arc<Mutex<Vec<(String, i32, i64, i64, String)>>>;
 
-fn listener() -> (Heard, OnArrival) {
+fn hook() -> (Heard, impl Fn(&Arrival<'_>)) {
     let heard = Heard::default();
     let theirs = heard.clone();
     let hook = move |a: &Arrival<'_>| {
@@ -18,7 +18,7 @@ fn listener() -> (Heard, OnArrival) {
         let (topic, properties) = (a.topic.to_owned(), a.properties.to_owned());
         theirs.lock().unwrap().push((topic, a.queue_id, a.queue_offset, a.tags_code, properties));
     };
-    (heard, Arc::new(hook))
+    (heard, hook)
 }
 
 /// Files of all queues, by path below the store.
@@ -53,7 +53,7 @@ fn hex(text: &str) -> Vec<u8> {
 #[test]
 fn each_message_is_announced_after_it_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
-    let (heard, hook) = listener();
+    let (heard, hook) = hook();
     let store = open_with(config(dir.path()), hook);
     store.start().unwrap();
     let tags = &properties("tagA", "");
@@ -71,7 +71,7 @@ fn each_message_is_announced_after_it_can_be_read() {
 #[test]
 fn a_panicking_listener_is_survived() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_with(config(dir.path()), Arc::new(|_| panic!("on purpose")));
+    let store = open_with(config(dir.path()), |_| panic!("on purpose"));
     store.start().unwrap();
     for _ in 0..3 {
         put(&store, &message("T", 0, b"x"));
@@ -114,7 +114,7 @@ fn javas_record_is_dispatched_as_java_does() {
 #[test]
 fn transactions_and_delays_have_their_rules() {
     let dir = tempfile::tempdir().unwrap();
-    let (heard, hook) = listener();
+    let (heard, hook) = hook();
     let store = open_with(config(dir.path()), hook);
     store.start().unwrap();
     let keyed = &properties("", "k");
@@ -183,7 +183,7 @@ fn a_crash_neither_loses_nor_doubles() {
     bytes[39] = 20;
     fs::write(&index, bytes).unwrap();
     for _ in 0..2 {
-        let (heard, hook) = listener();
+        let (heard, hook) = hook();
         let store = open_with(config(dir.path()), hook);
         assert_eq!(get_all(&store, "T"), (0..30).collect::<Vec<_>>());
         assert_eq!(store.query("T", "k", 64, 0, i64::MAX).slices.len(), 30);
@@ -226,7 +226,7 @@ fn bad_regions_are_passed_over() {
 #[test]
 fn what_the_disk_refuses_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (heard, hook) = listener();
+    let (heard, hook) = hook();
     let store = open_with(config(dir.path()), hook);
     store.start().unwrap();
     put(&store, &message("ok", 0, b"x"));
