@@ -4,6 +4,8 @@
 mod admin;
 /// Bad input at the sockets: frames, headers, fields, bodies.
 mod bad_frames;
+/// Bad input with a meaning: names, places, ends and retries of what is not there.
+mod bad_input;
 /// mqbench: what it counts, prints and refuses.
 mod bench;
 /// Daemons as processes of their own, to be killed, starved and watched.
@@ -20,6 +22,8 @@ mod config;
 mod crash;
 /// The daemons as an operator sees them: what they print, signals, exit statuses, logs.
 mod daemon;
+/// Delayed messages over kills and damage.
+mod delay;
 /// A disk without a free block: sends refused, reads served, recovery.
 mod disk_full;
 /// SQL92 filters: carried by a pull or by heartbeats, on reads and for pulls that wait.

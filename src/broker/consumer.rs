@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Broker;
 use crate::base::{Error, Result};
 use crate::dispatch::Outcome;
+use crate::message::topic;
 use crate::net::Request;
 use crate::protocol::body::client::ConsumerIdList;
 use crate::protocol::code::response;
@@ -44,9 +45,13 @@ pub fn query_offset(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> 
     Ok(Outcome::Reply(reply))
 }
 
-/// UPDATE_CONSUMER_OFFSET: unconditional.
+/// UPDATE_CONSUMER_OFFSET: unconditional, but for names that are none: `a@b` would be another
+/// topic's group in the file of offsets.
 pub fn update_offset(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let h = UpdateConsumerOffset::decode(&request.command)?;
+    topic::check(h.topic)
+        .and_then(|()| topic::check_group(h.consumer_group))
+        .map_err(|remark| Error::refused(response::SYSTEM_ERROR, remark))?;
     if !broker.offsets.commit(h.topic, h.consumer_group, h.queue_id, h.commit_offset) {
         let remark = "the table of consumer offsets is full";
         return Err(Error::refused(response::SYSTEM_ERROR, remark));

@@ -55,13 +55,14 @@ impl Groups {
     }
 
     /// The configuration of a group, created with the defaults when `autoCreateSubscriptionGroup`
-    /// or its name allows that.
+    /// or its name allows that. The name of a retry or dead-letter topic never does: a retry of
+    /// what is retried would go round for ever.
     pub fn get_or_create(&self, name: &str, auto: bool) -> Option<Arc<SubscriptionGroupConfig>> {
         if let Some(config) = self.get(name) {
             return Some(config);
         }
         let allowed = auto || name.starts_with(SYSTEM_PREFIX);
-        if !allowed || topic::check_group(name).is_err() {
+        if !allowed || topic::check_group(name).is_err() || topic::is_of_group(name) {
             return None;
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

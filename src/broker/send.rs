@@ -78,8 +78,11 @@ struct Facts {
     delay: i32,
 }
 
-/// Reads a property string once.
+/// Reads a property string once. A timer message of RocketMQ 5 is refused as a broker refuses it
+/// whose timers are off: stored as any other it would be delivered at once. A delay level goes
+/// before its time.
 fn facts(properties: &str) -> Result<Facts> {
+    let mut is_timer = false;
     let mut facts = Facts { wait: true, transaction: false, delay: 0 };
     for (name, value) in property::iter(properties) {
         match name {
@@ -90,8 +93,15 @@ fn facts(properties: &str) -> Result<Facts> {
                     .parse()
                     .map_err(|_| system_error(format!("DELAY is not a number: {value}")))?;
             }
+            property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
+                is_timer = true;
+            }
             _ => {}
         }
+    }
+    if is_timer && facts.delay <= 0 {
+        let remark = "accurate timer message is not enabled, timerWheelEnable is false";
+        return Err(system_error(remark));
     }
     Ok(facts)
 }
@@ -481,6 +491,7 @@ mod tests {
         let all = facts("WAIT\u{1}false\u{2}DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}").unwrap();
         assert_eq!(all, Facts { wait: false, transaction: true, delay: 3 });
         assert!(facts("DELAY\u{1}soon").is_err());
+        assert_eq!(facts("TIMER_DELAY_SEC\u{1}9\u{2}DELAY\u{1}2").unwrap().delay, 2);
     }
 
     #[test]

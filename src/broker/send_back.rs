@@ -116,9 +116,13 @@ fn ensure_retry(
     Ok(name)
 }
 
+/// The message a consumer was given. Nobody is given what waits for its delay or its transaction:
+/// a copy in the retry topic would be delivered in spite of them.
 fn read(broker: &Broker, offset: i64) -> Result<Message> {
     let record = broker.store.record_at(offset);
-    record.and_then(|record| record::decode(record.as_bytes()).ok()).ok_or_else(|| {
+    let message = record.and_then(|record| record::decode(record.as_bytes()).ok());
+    let waits = |topic: &str| [topic::SCHEDULE, topic::TRANS_HALF].contains(&topic);
+    message.filter(|message| !waits(&message.topic)).ok_or_else(|| {
         let remark = format!("look message by offset failed, {offset}");
         Error::refused(response::SYSTEM_ERROR, remark)
     })

@@ -63,6 +63,12 @@ pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
 /// Tag for filters.
 pub const TAGS: &str = "TAGS";
+/// Delay of a timer message of RocketMQ 5 in ms.
+pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+/// Its delay in seconds.
+pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+/// Its time of delivery, ms since the epoch.
+pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
 /// Whether traces are wanted.
 pub const TRACE_ON: &str = "TRACE_ON";
 /// How often the producer was asked.

@@ -84,6 +84,11 @@ pub fn retry_group(topic: &str) -> Option<&str> {
     topic.strip_prefix(RETRY_PREFIX)
 }
 
+/// Whether `topic` is a group's retry or dead-letter topic.
+pub fn is_of_group(topic: &str) -> bool {
+    topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX)
+}
+
 /// The topic for replies to requests, of a cluster.
 pub fn reply(cluster: &str) -> String {
     [cluster, REPLY_POSTFIX].concat()

@@ -194,7 +194,7 @@ impl Delivery {
                 turn = Turn::NotBefore(due);
                 break;
             }
-            match self.deliver(unit) {
+            match self.deliver(level, unit) {
                 Ok(put) => wait = put.or(wait),
                 Err(status) => {
                     log::warn!(target: "store", "delayed message not stored: {}", status.name());
@@ -215,10 +215,13 @@ impl Delivery {
         turn
     }
 
-    /// Stores one message under its real topic. One that cannot be read is passed over.
-    fn deliver(&self, unit: Unit) -> std::result::Result<Option<WaitFor>, PutStatus> {
+    /// Stores one message under its real topic. One that cannot be read is passed over, and one
+    /// that does not wait here: a damaged unit must not deliver some other message.
+    fn deliver(&self, level: i32, unit: Unit) -> std::result::Result<Option<WaitFor>, PutStatus> {
         let record = self.store.record_at(unit.physical_offset);
         let message = record.and_then(|record| record::decode(record.as_bytes()).ok());
+        let waits_here = |m: &Message| m.topic == topic::SCHEDULE && m.queue_id == level - 1;
+        let message = message.filter(waits_here);
         let Some((message, target)) = message.as_ref().and_then(|m| Some((m, target(m)?))) else {
             let at = unit.physical_offset;
             log::error!(target: "store", "delayed message at {at} cannot be delivered, passed");

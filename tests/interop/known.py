@@ -13,6 +13,7 @@ NO_JSON = "a body that is no JSON object is refused; Java takes it for none"
 CODEC = "an answer has its request's codec; Java sends these ones in its own"
 MAXIMUM = "Java allocates as many as it is asked for"
 
+NO_NAME = "no offset is kept under a name that is none"
 CODES = "the tags of a subscription are in its text; Java goes by their codes alone"
 HOSTS = "the flags of IPv6 go by the hosts, not by the client"
 
@@ -81,6 +82,9 @@ KNOWN = {
     "broker/view, binary": CODEC,
     "broker/view at 1": "what is no message is not answered as one",
     "broker/commit without *": REQUIRED,
+    "broker/commit, * ''": NO_NAME,
+    "broker/offset of group, * ''": NO_NAME,
+    "broker/consume stats, consumerGroup ''": NO_NAME,
     "broker/offset of group without *": REQUIRED,
     # Clients.
     "broker/heartbeat null *": LENIENT,

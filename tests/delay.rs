@@ -1,0 +1,109 @@
+//! Delayed messages: their order over kills, levels whose queue has entries that are wrong.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use ferrocket::base::clock::now_ms;
+use ferrocket::broker::Broker;
+use ferrocket::message::{Message, id, record};
+
+use crate::child::{Daemon, broker_config, wait_for};
+use crate::common::*;
+
+const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// Sends to queue 0 with a level; returns the physical offset.
+fn send(peer: &mut Peer, level: &str, body: &str) -> i64 {
+    let reply = peer.ask(&send_v2("Late", 0, &properties(&[("DELAY", level)]), body.as_bytes()));
+    assert_eq!((reply.code, reply.remark.as_deref()), (0, None));
+    id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1
+}
+
+fn delivered(peer: &mut Peer) -> Vec<Message> {
+    let mut all: Vec<Message> = Vec::new();
+    loop {
+        let reply = peer.ask(&Pull::new("Late", 0, all.len() as i64).command());
+        if reply.code != 0 {
+            return all;
+        }
+        all.extend(record::decode_all(&reply.body).unwrap());
+    }
+}
+
+#[test]
+fn each_level_keeps_its_order_over_kills() {
+    const COUNT: usize = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "messageDelayLevel=1s 2s\nflushDelayOffsetInterval=20";
+    let config = broker_config(dir.path(), lines);
+    let mut broker = Daemon::broker(dir.path(), &config);
+    let mut peer = broker.peer();
+    let mut sent = Vec::new();
+    for n in 0..COUNT {
+        sent.push(now_ms());
+        // The third level is none: it is the second.
+        send(&mut peer, ["1", "2", "3"][n % 3], &n.to_string());
+    }
+    // While the first level is delivered, between the two, and while the second one is.
+    for least in [1, COUNT / 3, COUNT / 3 + 1] {
+        wait_for("some messages", || delivered(&mut broker.peer()).len() >= least);
+        broker.kill();
+        broker = Daemon::broker(dir.path(), &config);
+    }
+    let bodies = |messages: &[Message]| -> Vec<usize> {
+        let number = |m: &Message| std::str::from_utf8(&m.body).unwrap().parse().unwrap();
+        messages.iter().map(number).collect()
+    };
+    let mut all = Vec::new();
+    wait_for("all messages", || {
+        all = delivered(&mut broker.peer());
+        BTreeSet::from_iter(bodies(&all)).len() == COUNT
+    });
+    for (level, ms) in [("1", 1000), ("2", 2000)] {
+        let of_level: Vec<_> =
+            all.iter().filter(|m| m.property("DELAY") == Some(level)).cloned().collect();
+        let mut seen = BTreeSet::new();
+        let first: Vec<_> = bodies(&of_level).into_iter().filter(|n| seen.insert(*n)).collect();
+        assert!(first.is_sorted(), "level {level}: {first:?}");
+        for (message, n) in of_level.iter().zip(bodies(&of_level)) {
+            assert!(message.store_timestamp >= sent[n] + ms, "level {level} too early");
+        }
+    }
+}
+
+#[test]
+fn entries_that_are_wrong_never_stop_their_level() {
+    let mut cluster = Cluster::with(|config| {
+        config.store.message_delay_level = "2s".to_owned();
+    });
+    put(&cluster, "Plain", 0, "", b"plain");
+    let mut peer = cluster.peer();
+    for n in 0..6 {
+        send(&mut peer, "1", &n.to_string());
+    }
+    let half = properties(&[("TRAN_MSG", "true"), ("PGROUP", "producers")]);
+    let reply = peer.ask(&send_v2("Late", 0, &half, b"half"));
+    let half = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1;
+    wait_until("parked", || max_offset(&cluster, SCHEDULE, 0) == 6);
+    cluster.broker.stop();
+    let queue = cluster.dir.path().join("consumequeue").join(SCHEDULE).join("0");
+    let path = queue.join("00000000000000000000");
+    let mut bytes = fs::read(&path).unwrap();
+    let mut overwrite = |unit: usize, at: usize, value: i64| {
+        let from = unit * 20 + at;
+        bytes[from..from + 8].copy_from_slice(&value.to_be_bytes());
+    };
+    overwrite(0, 0, 0); // the plain message
+    overwrite(1, 0, 7); // the middle of a record
+    overwrite(2, 12, i64::MAX); // never due
+    overwrite(3, 0, half); // a half message: this would commit it
+    overwrite(4, 12, -1); // due since ever
+    fs::write(&path, &bytes).unwrap();
+    cluster.broker = Broker::start(cluster.config.clone()).unwrap();
+    wait_until("the last one", || {
+        delivered(&mut cluster.peer()).iter().any(|message| message.body == b"5")
+    });
+    let bodies: Vec<_> = delivered(&mut cluster.peer()).into_iter().map(|m| m.body).collect();
+    assert_eq!(bodies, [b"2", b"4", b"5"]);
+    assert_eq!(messages(&cluster, "Plain", 0).len(), 1);
+}
