@@ -5,6 +5,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
+import java.lang.reflect.Method;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashSet;
@@ -24,12 +25,66 @@ final class Inbox {
     }
 
     Inbox(String topic, MessageSelector wanted, String group, String instance) throws Exception {
+        this(topic, wanted, group, instance, made -> {});
+    }
+
+    /** What a case sets before the start. */
+    interface Setting {
+        void apply(DefaultMQPushConsumer consumer) throws Exception;
+    }
+
+    /** Each member of the group receives everything. */
+    static Inbox broadcasting(String topic, String group, String instance) throws Exception {
+        return new Inbox(topic, MessageSelector.byTag("*"), group, instance, Inbox::broadcast);
+    }
+
+    /** A consumer of RocketMQ 5 that has the broker assign its queues. */
+    static Inbox asking(String topic, String group, String instance) throws Exception {
+        return new Inbox(
+                topic,
+                MessageSelector.byTag("*"),
+                group,
+                instance,
+                made ->
+                        DefaultMQPushConsumer.class
+                                .getMethod("setClientRebalance", boolean.class)
+                                .invoke(made, false));
+    }
+
+    /** The enumeration is in another package in RocketMQ 5. */
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    private static void broadcast(DefaultMQPushConsumer consumer) throws Exception {
+        for (Method one : DefaultMQPushConsumer.class.getMethods()) {
+            if (one.getName().equals("setMessageModel")) {
+                Class type = one.getParameterTypes()[0];
+                one.invoke(consumer, Enum.valueOf(type, "BROADCASTING"));
+            }
+        }
+    }
+
+    /** Asks the broker for the queues, as a consumer of RocketMQ 5 does. */
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    void assignment(String topic, String group) throws Exception {
+        Object factory = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory();
+        for (Method one : factory.getClass().getMethods()) {
+            if (one.getName().equals("queryAssignment")) {
+                Class type = one.getParameterTypes()[3];
+                Object model = Enum.valueOf(type, "CLUSTERING");
+                one.invoke(factory, topic, group, "AVG", model, 3000);
+            }
+        }
+    }
+
+    private Inbox(
+            String topic, MessageSelector wanted, String group, String instance, Setting setting)
+            throws Exception {
         consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(Interop.namesrv);
         consumer.setInstanceName(instance);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setHeartbeatBrokerInterval(1000);
         consumer.setPollNameServerInterval(1000);
+        setting.apply(consumer);
         consumer.subscribe(topic, wanted);
         consumer.registerMessageListener(
                 (MessageListenerConcurrently)

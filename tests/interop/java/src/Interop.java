@@ -48,6 +48,15 @@ final class Interop {
         cases.put("rebalance", consuming::rebalance);
         cases.put("transactions", Transactions::run);
         cases.put("request-reply", new RequestReply()::run);
+        cases.put("ordered", Ordered::byKey);
+        cases.put("ordered-global", Ordered::global);
+        cases.put("broadcast", Groups::broadcast);
+        cases.put("dead-letters", Groups::deadLetters);
+        cases.put("delayed-in-order", Groups::delayedInOrder);
+        cases.put("namespace", Groups::namespace);
+        cases.put("seek", Groups::seek);
+        cases.put("pop", Groups::pop);
+        cases.put("timer", Groups::timer);
         cases.put("crash", new Crash()::run);
         cases.put("other-broker", new OtherBroker()::run);
         for (Map.Entry<String, Step> one : cases.entrySet()) {
