@@ -4,8 +4,10 @@
 //! Exit statuses are RocketMQ's, as a JVM ends: 0 after `-h`, `-p`, `-m`; 1 for a bad option; 254
 //! without ROCKETMQ_HOME; 253 for a configuration that breaks a rule or a store that does not load;
 //! 255 for every other failure to start; 143 and 130 after an orderly stop by TERM and INT.
+//! `--check-store` has its own: 0 without faults, 1 with faults, 2 when nothing could be checked.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use log::LevelFilter;
 use crate::base::log::{self as logs, LogFile};
 use crate::base::{Error, Result};
 use crate::config::{self, BrokerConfig, Config, Loaded, NamesrvConfig};
+use crate::store::check::{self, Plan};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{host, process};
 
@@ -31,6 +34,7 @@ pub struct Exit {
 
 impl Exit {
     const USAGE: u8 = 1;
+    const NOT_CHECKED: u8 = 2;
     const RULE: u8 = 253;
     const HOME: u8 = 254;
     const FAILED: u8 = 255;
@@ -61,7 +65,7 @@ pub fn exit(result: std::result::Result<u8, Exit>) -> ExitCode {
             if status > Exit::USAGE {
                 log::error!("{}", text.trim_end());
                 eprintln!("{}", text.trim_end());
-            } else {
+            } else if !text.is_empty() {
                 println!("{}", text.trim_end());
             }
             status
@@ -115,6 +119,7 @@ const COMMON: &[Flag] = &[
 
 /// Flags of the broker alone.
 const BROKER: &[Flag] = &[
+    flag("", "check-store", "DIR", "Check a store that no broker has open, changing nothing"),
     flag("", "standalone", "", "Run a name server in the same process"),
     flag("", "data", "DIR", "With --standalone: folder of all data and logs"),
 ];
@@ -323,7 +328,17 @@ pub struct Broker {
 
 /// From the arguments of `mqbroker` (without its name) to a broker to start.
 pub fn broker(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Broker, Exit> {
-    let command = Command::parse("mqbroker", &[COMMON, BROKER], arguments)?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let checks = arguments.iter().any(|item| item.to_string_lossy().starts_with("--check-store"));
+    let command = match Command::parse("mqbroker", &[COMMON, BROKER], arguments) {
+        Err(exit) if checks && exit.status == Exit::USAGE => {
+            return Err(Exit { status: Exit::NOT_CHECKED, ..exit });
+        }
+        command => command?,
+    };
+    if let Some(dir) = command.value("check-store") {
+        return Err(check_store(&command, Path::new(&dir)));
+    }
     let standalone = command.has("standalone");
     let mut config: BrokerConfig = command.config()?;
     if let Some(list) = command.value("n") {
@@ -353,6 +368,26 @@ pub fn broker(arguments: impl IntoIterator<Item = OsString>) -> std::result::Res
         say(&format!("All data is in {}", config.store.store_path_root_dir));
     }
     Ok(Broker { config, namesrv, signals })
+}
+
+/// Checks a store, printing what is found.
+fn check_store(command: &Command, dir: &Path) -> Exit {
+    let config = match command.has("c").then(|| command.config::<BrokerConfig>()).transpose() {
+        Ok(config) => config,
+        Err(e) => return Exit::new(Exit::NOT_CHECKED, e.to_string()),
+    };
+    if !std::io::stderr().is_terminal() {
+        let settings =
+            logs::Settings { dir: None, files: BROKER_LOGS.into(), level: LevelFilter::Info };
+        if let Err(e) = logs::init(settings) {
+            return Exit::new(Exit::NOT_CHECKED, e.to_string());
+        }
+    }
+    let plan = Plan::new(dir, config.as_ref().map(|config| &config.store));
+    match check::check(&plan, &mut std::io::stdout()) {
+        Ok(faults) => Exit::new(u8::from(faults > 0), ""),
+        Err(e) => Exit::new(Exit::NOT_CHECKED, format!("mqbroker: not checked: {e}")),
+    }
 }
 
 /// What a broker prints when it listens at `listens`. Scripts wait for `boot success`.

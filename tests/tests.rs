@@ -8,6 +8,8 @@ mod bad_frames;
 mod bad_input;
 /// mqbench: what it counts, prints and refuses.
 mod bench;
+/// The broker's check of a store that is not in use.
+mod check_store;
 /// Daemons as processes of their own, to be killed, starved and watched.
 mod child;
 /// The client library: every way of sending and receiving.

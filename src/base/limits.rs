@@ -29,6 +29,18 @@ pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Records in the answer to one query by key, in bytes; the first is returned whatever its size.
 pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Faults of one part of a store (log, queues, index, the rest) that a check names; further ones
+/// are counted.
+pub const CHECK_FAULTS_SHOWN: u64 = 1000;
+/// Longest record that a check takes for one.
+pub const CHECK_RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest JSON file that a check reads.
+pub const CHECK_JSON_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Queue and ext files that a check has open at a time.
+pub const CHECK_FILES_OPEN: usize = 512;
+/// Queues that are not there, but that records belong to: a check counts them one by one up to
+/// this many.
+pub const CHECK_QUEUES_MAX: usize = 1_000_000;
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.
 pub const STALE_GAP_BYTES: usize = 1024 * 1024;
 

@@ -7,6 +7,7 @@ pub mod json;
 pub mod limits;
 pub mod log;
 pub mod persist;
+pub mod progress;
 pub mod slice;
 pub mod thread;
 

@@ -12,7 +12,8 @@ use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::sys;
 
-const FILE_BYTES: u64 = 4096;
+/// Length of the file.
+pub(super) const FILE_BYTES: u64 = 4096;
 /// Recovery starts this much before the checkpoint, in ms.
 const SLACK_MS: i64 = 3000;
 

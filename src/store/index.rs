@@ -16,9 +16,9 @@ use crate::base::error::IoContext;
 use crate::message::topic::{java_hash, java_hash_on};
 use crate::sys;
 
-const HEADER_BYTES: usize = 40;
-const SLOT_BYTES: usize = 4;
-const ENTRY_BYTES: usize = 20;
+pub(super) const HEADER_BYTES: usize = 40;
+pub(super) const SLOT_BYTES: usize = 4;
+pub(super) const ENTRY_BYTES: usize = 20;
 /// How many entries of a chain are looked at for one that may be there already.
 const AGAIN_STEPS_MAX: usize = 1000;
 
@@ -376,23 +376,23 @@ fn reserve_slots(file: &MappedFile, slots: i32) -> Result<()> {
     file.reserve(end.min(file.size())).what(|| format!("reserve {}", file.path().display()))
 }
 
-fn file_bytes(slots: i32, capacity: i32) -> usize {
+pub(super) fn file_bytes(slots: i32, capacity: i32) -> usize {
     HEADER_BYTES + slots as usize * SLOT_BYTES + capacity as usize * ENTRY_BYTES
 }
 
 /// Java's `abs(("topic#key").hashCode())`, where the abs of the smallest integer is 0.
-fn key_hash(topic: &str, key: &str) -> i32 {
+pub(super) fn key_hash(topic: &str, key: &str) -> i32 {
     let topic = java_hash_on(java_hash(topic), "#");
     java_hash_on(topic, key).checked_abs().unwrap_or(0)
 }
 
 /// `bytes` must reach 8 bytes beyond `at`.
-fn long(bytes: &[u8], at: usize) -> i64 {
+pub(super) fn long(bytes: &[u8], at: usize) -> i64 {
     bytes[at..at + 8].try_into().map_or(0, i64::from_be_bytes)
 }
 
 /// `bytes` must reach 4 bytes beyond `at`.
-fn int(bytes: &[u8], at: usize) -> i32 {
+pub(super) fn int(bytes: &[u8], at: usize) -> i32 {
     bytes[at..at + 4].try_into().map_or(0, i32::from_be_bytes)
 }
 

@@ -12,7 +12,7 @@ use crate::sys;
 #[derive(Debug)]
 pub struct StoreLock {
     /// Closing it gives the lock back.
-    _file: File,
+    _file: Option<File>,
 }
 
 impl StoreLock {
@@ -34,6 +34,24 @@ impl StoreLock {
             Err(e) => return Err(e).what(what),
         }
         sys::file::write_at(&file, &path, b"lock", 0).what(what)?;
-        Ok(StoreLock { _file: file })
+        Ok(StoreLock { _file: Some(file) })
+    }
+
+    /// Keeps brokers away while this lives, without a change to the store. Fails when a broker has
+    /// it. A store without the file, which no broker ever opened, is not locked.
+    pub fn share(root: &Path) -> Result<StoreLock> {
+        let path = layout::lock_file(root);
+        let what = || format!("lock {}", path.display());
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            file => Some(file.what(what)?),
+        };
+        match file.as_ref().map_or(Ok(true), sys::file::try_lock_shared).what(what)? {
+            true => Ok(StoreLock { _file: file }),
+            false => {
+                let path = path.display();
+                Err(Error::Config(format!("a running broker has this store open: {path}")))
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! the truth, everything else can be made from it again (`recover`).
 
 pub mod allocate;
+pub mod check;
 pub mod checkpoint;
 mod clean;
 pub mod commit_log;

@@ -153,9 +153,19 @@ pub fn punch(file: &File, path: &Path, range: Range<u64>) -> io::Result<()> {
 /// does, so that the two programs see each other's. `Ok(false)`: someone else has it, in this
 /// process or another. It ends with the last descriptor of this `File`.
 pub fn try_lock(file: &File) -> io::Result<bool> {
+    lock_first_byte(file, libc::F_WRLCK)
+}
+
+/// Takes the same lock beside others who do this, and only then; the file may be open for reading
+/// only.
+pub fn try_lock_shared(file: &File) -> io::Result<bool> {
+    lock_first_byte(file, libc::F_RDLCK)
+}
+
+fn lock_first_byte(file: &File, kind: libc::c_int) -> io::Result<bool> {
     // SAFETY: `flock` is plain data for which zeros are valid.
     let mut want: libc::flock = unsafe { std::mem::zeroed() };
-    want.l_type = libc::F_WRLCK as libc::c_short;
+    want.l_type = kind as libc::c_short;
     want.l_whence = libc::SEEK_SET as libc::c_short;
     want.l_len = 1;
     // The lock of an open file, not of the process: two brokers in one process exclude each other
@@ -262,7 +272,13 @@ mod tests {
         assert!(try_lock(&first).unwrap());
         let second = File::options().write(true).open(&path).unwrap();
         assert!(!try_lock(&second).unwrap());
+        let reader = File::open(&path).unwrap();
+        assert!(!try_lock_shared(&reader).unwrap());
         drop(first);
+        assert!(try_lock_shared(&reader).unwrap());
+        assert!(try_lock_shared(&File::open(&path).unwrap()).unwrap());
+        assert!(!try_lock(&second).unwrap());
+        drop(reader);
         assert!(try_lock(&second).unwrap());
     }
 

@@ -14,6 +14,7 @@ import threading
 import time
 
 import wire
+from build import binaries
 from servers import Servers, free_port, wait_for
 
 TOPIC, QUEUES, GROUP = "st", 4, "sg"
@@ -72,6 +73,9 @@ class Store:
             self.connect()
             self.compare(before, self.state(keys))
             self.goes_on(keys)
+            self.conn.close()
+            self.servers.stop("broker", signal.SIGTERM)
+            self.is_whole("after the second broker")
         except Exception as error:  # noqa: shown with the result
             self.faults.append(repr(error))
         finally:
@@ -200,6 +204,7 @@ class Store:
         """Ends the writer, and looks at what it leaves."""
         self.conn.close()
         self.servers.stop("broker", self.signal)
+        self.is_whole("after the first broker")
         clean = self.signal == signal.SIGTERM
         self.check(os.path.exists(self.path("abort")) != clean, "abort file after the end")
         self.check(os.path.exists(self.path("lock")), "no lock file")
@@ -214,6 +219,13 @@ class Store:
             for name in FILES:
                 with open(self.path("config", name), encoding="utf-8") as file:
                     self.files[name] = CHANGING.sub(r"\1N", file.read())
+
+    def is_whole(self, when):
+        """mqbroker --check-store finds no fault."""
+        conf = os.path.join(self.servers.folder, "broker.conf")
+        command = [os.path.join(binaries(), "mqbroker"), "-c", conf, "--check-store", self.path()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.check(done.returncode == 0, f"{when}: {done.stdout}{done.stderr}")
 
     def compare(self, before, after):
         clean = self.signal == signal.SIGTERM
