@@ -20,6 +20,11 @@ pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
 pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 /// The commit log is kept prefaulted and locked in memory for this much ahead of its writer.
 pub const WARM_WINDOW_BYTES: usize = 32 * 1024 * 1024;
+/// Files of consume queues that are mapped at a time, and at most half of what the system lets a
+/// process map; those not used for longest are unmapped for others. Each takes some 8 KiB.
+pub const QUEUE_FILES_MAPPED_MAX: usize = 32_768;
+/// Files of consume queues that nobody used for this long are unmapped.
+pub const QUEUE_FILES_IDLE: Duration = Duration::from_secs(120);
 /// Log lines that may wait for the writer; more are dropped and counted.
 pub const LOG_QUEUE_LINES: usize = 10_000;
 /// Longest message of a log line in bytes; the rest is cut off.

@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mapped::{MappedFile, PAGE_BYTES};
-use super::segments::Segments;
+use super::queue_files::QueueFiles;
+use super::queue_scan::Found;
 use crate::base::Result;
-use crate::base::error::IoContext;
 
 /// Bytes of a unit.
 pub const UNIT_BYTES: usize = 20;
 const UNIT: i64 = UNIT_BYTES as i64;
 const PAGE: i64 = PAGE_BYTES as i64;
+/// Bytes of the shortest record.
+const RECORD_BYTES_MIN: i64 = 91;
 
 /// Where one message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +50,23 @@ impl Unit {
         out
     }
 
-    fn is_valid(self) -> bool {
+    /// Whether it can be a unit.
+    pub(super) fn is_valid(self) -> bool {
         self.physical_offset >= 0 && self.size > 0
     }
 
     /// Whether the record lies below `min_physical`, or there never was one.
-    fn is_before(self, min_physical: i64) -> bool {
+    pub(super) fn is_before(self, min_physical: i64) -> bool {
         self.physical_offset < min_physical || self == Unit::BLANK
     }
 
+    /// Whether the record ends at or before the log does, or there never was one.
+    pub(super) fn is_in_log(self, log_end: i64) -> bool {
+        self == Unit::BLANK || self.end() <= log_end
+    }
+
     /// Physical offset after the record.
-    fn end(self) -> i64 {
+    pub(super) fn end(self) -> i64 {
         self.physical_offset.saturating_add(i64::from(self.size))
     }
 }
@@ -84,11 +92,9 @@ pub struct Queue {
     queue_id: i32,
     /// Queue offset of the next message put; read and raised under the put lock only.
     pub next_offset: AtomicI64,
-    files: Segments,
+    files: QueueFiles,
     /// First readable byte.
     min: AtomicI64,
-    /// Bytes published.
-    end: AtomicI64,
     flushed: AtomicI64,
     /// Physical offset after the last dispatched record.
     max_physical: AtomicI64,
@@ -101,16 +107,15 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue of these files; `recover` finds its end.
-    pub(super) fn new(topic: Arc<str>, queue_id: i32, files: Segments) -> Queue {
+    /// The queue of these files, as they were found.
+    pub(super) fn new(topic: Arc<str>, queue_id: i32, files: QueueFiles, found: &Found) -> Queue {
         Queue {
             topic,
             queue_id,
-            next_offset: AtomicI64::new(0),
-            min: AtomicI64::new(files.min_offset().unwrap_or(0)),
-            end: AtomicI64::new(0),
-            flushed: AtomicI64::new(0),
-            max_physical: AtomicI64::new(0),
+            next_offset: AtomicI64::new(found.end / UNIT),
+            min: AtomicI64::new(found.min),
+            flushed: AtomicI64::new(found.end),
+            max_physical: AtomicI64::new(found.max_physical),
             dirty: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
             writing: Mutex::new(()),
@@ -130,7 +135,7 @@ impl Queue {
 
     /// Queue offset after the last message.
     pub fn max_offset(&self) -> i64 {
-        self.end.load(Acquire) / UNIT
+        self.files.end() / UNIT
     }
 
     /// Queue offset of the oldest message still there.
@@ -153,7 +158,7 @@ impl Queue {
     /// at or above the maximum.
     pub fn units(&self, offset: i64) -> Option<Units> {
         let at = offset.checked_mul(UNIT)?;
-        if at < self.min.load(Acquire) || at >= self.end.load(Acquire) {
+        if at < self.min.load(Acquire) || at >= self.files.end() {
             return None;
         }
         let file = self.files.find(at)?;
@@ -169,7 +174,7 @@ impl Queue {
     }
 
     fn file_bytes(&self) -> i64 {
-        self.files.size() as i64
+        self.files.size()
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {
@@ -190,99 +195,71 @@ impl Queue {
         if self.is_deleted() {
             return Ok(false);
         }
-        let file = self.file_to_append(at)?;
-        let current = file.start() + file.wrote() as i64;
+        let current = self.make_room(at)?;
         if offset != 0 && at < current {
             return Ok(false);
         }
         if offset != 0 && at > current {
-            log::warn!(target: "store", "{self}: unit of {offset} comes at {}", current / UNIT);
+            return self.append_behind_gap(at, current, unit).map(|()| true);
         }
-        append(&file, &unit.to_bytes())?;
-        self.max_physical.store(unit.end(), Release);
-        self.end.store(current + UNIT, Release);
+        self.add(unit, current)?;
         Ok(true)
     }
 
-    /// The file with room for the next unit. The first file of a queue that begins above 0 is
-    /// filled with blank units below `at`.
-    fn file_to_append(&self, at: i64) -> Result<Arc<MappedFile>> {
-        let last = self.files.last();
-        let file = match last.filter(|file| !file.is_full()) {
-            Some(file) => file,
-            None => self.files.roll(at)?,
-        };
-        let below = at - file.start();
-        if below > 0 && file.wrote() == 0 && self.files.len() == 1 && below < self.file_bytes() {
-            append(&file, &Unit::BLANK.to_bytes().repeat((below / UNIT) as usize))?;
-            self.flushed.store(at, Release);
-            self.min.store(at, Release);
-            self.end.store(at, Release);
+    fn add(&self, unit: Unit, at: i64) -> Result<()> {
+        self.files.append(&unit.to_bytes())?;
+        if unit != Unit::BLANK {
+            self.max_physical.store(unit.end(), Release);
         }
-        Ok(file)
+        self.files.set_end(at + UNIT);
+        Ok(())
     }
-}
 
-fn append(file: &MappedFile, bytes: &[u8]) -> Result<()> {
-    let room = file.append(bytes).what(|| format!("extend {}", file.path().display()))?;
-    debug_assert!(room, "a unit never spans files");
-    Ok(())
-}
+    /// The messages before were lost with damaged bytes of the log: blank units take their places,
+    /// so that this one has the offset that its record says. When the log has no room for so many,
+    /// that offset is wrong, and the unit comes where the queue ends, as RocketMQ has it.
+    fn append_behind_gap(&self, at: i64, mut current: i64, unit: Unit) -> Result<()> {
+        let lost = (at - current) / UNIT;
+        let room = unit.physical_offset.saturating_sub(self.max_physical()) / RECORD_BYTES_MIN;
+        if lost > room {
+            log::warn!(target: "store", "{self}: unit of {} comes at {}",
+                at / UNIT, current / UNIT);
+            return self.add(unit, current);
+        }
+        log::error!(target: "store", "{self}: {lost} messages from {} on are not in the log",
+            current / UNIT);
+        while current < at {
+            self.add(Unit::BLANK, current)?;
+            current = self.make_room(at)?;
+        }
+        self.add(unit, current)
+    }
 
-/// All units a file has room for, or all that are published.
-fn units_of(file: &MappedFile, bytes: usize) -> impl ExactSizeIterator<Item = Unit> + Clone + '_ {
-    let bytes = file.bytes(0, bytes).unwrap_or_default();
-    bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes)
-}
-
-/// Recovery: the end is where the units stop being valid, or where the log ends.
-impl Queue {
-    /// Finds the end by walking the last three files; returns the physical offset after the last
-    /// record known.
-    pub(super) fn recover(&self) -> Result<i64> {
-        let files = self.files.files();
-        let mut end = files.first().map_or(0, |file| file.start());
-        let mut max_physical = 0;
-        for file in &files[files.len().saturating_sub(3)..] {
-            let units = units_of(file, file.size());
-            let count = units.clone().take_while(|unit| unit.is_valid()).count();
-            let last = count.checked_sub(1).and_then(|index| units.clone().nth(index));
-            max_physical = last.filter(|u| *u != Unit::BLANK).map_or(max_physical, Unit::end);
-            end = file.start() + count as i64 * UNIT;
-            if count < units.len() {
-                break;
+    /// Sees to a last file with room; returns where the next unit goes. The first file of a queue
+    /// that begins above 0 is filled with blank units below `at`.
+    fn make_room(&self, at: i64) -> Result<i64> {
+        let first = self.files.len() == 0;
+        if self.files.last_end().is_none_or(|last| self.files.end() >= last) {
+            let start = self.files.roll(at)?;
+            if first {
+                self.begin_at(start);
             }
         }
-        self.set_end(end, max_physical)?;
-        Ok(max_physical)
-    }
-
-    /// Drops every unit of a record at or above physical offset `physical`.
-    pub(super) fn truncate(&self, physical: i64) -> Result<()> {
-        let mut end = 0;
-        let mut max_physical = physical;
-        for file in self.files.files().iter().rev() {
-            let units = units_of(file, file.wrote());
-            let keep = units.clone().enumerate().take_while(|(index, unit)| {
-                let inside = unit.physical_offset < physical;
-                inside && (*index == 0 || unit.is_valid())
-            });
-            let Some((index, last)) = keep.last() else { continue };
-            end = file.start() + (index as i64 + 1) * UNIT;
-            max_physical = if last == Unit::BLANK { physical } else { last.end() };
-            break;
+        let end = self.files.end();
+        let begins = self.files.len() == 1 && self.files.first_start() == Some(end);
+        if !begins || at <= end || at - end >= self.file_bytes() {
+            return Ok(end);
         }
-        self.set_end(end, max_physical)
+        self.files.append(&Unit::BLANK.to_bytes().repeat(((at - end) / UNIT) as usize))?;
+        self.begin_at(at);
+        Ok(at)
     }
 
-    fn set_end(&self, end: i64, max_physical: i64) -> Result<()> {
-        self.files.truncate(end)?;
-        self.flushed.store(end, Release);
-        self.end.store(end, Release);
-        self.max_physical.store(max_physical, Release);
-        let min = self.min.load(Acquire).min(end);
-        self.min.store(min, Release);
-        Ok(())
+    /// The first unit goes here.
+    fn begin_at(&self, at: i64) {
+        self.flushed.store(at, Release);
+        self.min.store(at, Release);
+        self.files.set_end(at);
     }
 }
 
@@ -291,29 +268,28 @@ impl Queue {
     /// Moves the minimum to the first unit whose record is at or above `min_physical`.
     pub fn correct_min_offset(&self, min_physical: i64) {
         let Some(first) = self.files.first() else { return };
-        let bytes = first.bytes(0, first.wrote()).unwrap_or_default();
-        let (units, _) = bytes.as_chunks::<UNIT_BYTES>();
-        let gone = units.partition_point(|unit| Unit::from_bytes(unit).is_before(min_physical));
-        let min = first.start() + gone as i64 * UNIT;
+        let min = first.start + first.before(min_physical) as i64 * UNIT;
         self.min.fetch_max(min, AcqRel);
     }
 
     /// Deletes at most one file, never the last, whose records are all below `min_physical`;
     /// whether it did.
     pub fn delete_oldest(&self, min_physical: i64) -> Result<bool> {
-        let files = self.files.files();
-        let [first, _, ..] = &files[..] else { return Ok(false) };
-        if !units_of(first, first.wrote()).last().is_some_and(|unit| unit.is_before(min_physical)) {
+        let Some(first) = self.files.first().filter(|_| self.files.len() > 1) else {
+            return Ok(false);
+        };
+        let last = first.units.checked_sub(1).and_then(|index| first.unit(index));
+        if !last.is_some_and(|unit| unit.is_before(min_physical)) {
             return Ok(false);
         }
-        self.min.fetch_max(first.start() + first.size() as i64, AcqRel);
-        Ok(self.files.drop_oldest(1)? == 1)
+        self.min.fetch_max(first.start + self.file_bytes(), AcqRel);
+        self.files.drop_oldest()
     }
 
     /// Writes to disk what is new when that is at least `least_pages` pages (0: anything);
     /// whether everything is on disk then.
     pub(super) fn flush(&self, least_pages: i64) -> Result<bool> {
-        let (from, to) = (self.flushed.load(Acquire), self.end.load(Acquire));
+        let (from, to) = (self.flushed.load(Acquire), self.files.end());
         if from >= to {
             return Ok(true);
         }
@@ -321,8 +297,18 @@ impl Queue {
             return Ok(false);
         }
         self.files.flush(from, to)?;
-        self.flushed.fetch_max(to, AcqRel);
+        self.set_flushed(to);
         Ok(true)
+    }
+
+    /// Everything up to `end` is on disk.
+    pub(super) fn set_flushed(&self, end: i64) {
+        self.flushed.fetch_max(end, AcqRel);
+    }
+
+    /// Bytes published, counted from the queue's beginning.
+    pub(super) fn end(&self) -> i64 {
+        self.files.end()
     }
 
     /// Ends the queue: its files are deleted; those who still read keep what they hold.

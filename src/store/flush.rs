@@ -12,6 +12,7 @@ use super::mapped::PAGE_BYTES;
 use super::queues::QueueTable;
 use super::running::{Refusal, RunningFlags};
 use super::status::PutStatus;
+use crate::base::limits::QUEUE_FILES_IDLE;
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, FlushDiskType, Live};
@@ -113,6 +114,7 @@ impl FlushQueues {
 
     fn run(&self) {
         let mut last_thorough = Instant::now();
+        let mut last_idle = Instant::now();
         loop {
             let store = &self.config.get().store;
             if self.stop.wait(millis(store.flush_interval_consume_queue)) {
@@ -128,6 +130,10 @@ impl FlushQueues {
             }
             if let Err(e) = result {
                 log::error!(target: "store", "consume queues and index: {e}");
+            }
+            if last_idle.elapsed() >= QUEUE_FILES_IDLE {
+                last_idle = Instant::now();
+                self.queues.close_idle();
             }
         }
     }

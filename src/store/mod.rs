@@ -20,6 +20,8 @@ mod lock;
 pub mod mapped;
 mod put;
 mod query;
+mod queue_files;
+mod queue_scan;
 pub mod queues;
 mod read;
 pub mod recover;
@@ -49,6 +51,7 @@ use durable::Durable;
 use flush::{Flush, FlushQueues};
 use index::Index;
 use lock::StoreLock;
+use queue_scan::LogView;
 use queues::QueueTable;
 use reput::{Begin, Derived, Reput};
 use running::{Refusal, RunningFlags};
@@ -107,8 +110,17 @@ impl Store {
         let segments = Arc::new(Segments::load(&log_dir, file_bytes(&now.store)?)?);
         let queue_dir = layout::consume_queue_dir(&root);
         let queue_bytes = now.store.mapped_file_size_consume_queue.max(1) as usize;
-        let queues = Arc::new(QueueTable::load(&queue_dir, queue_bytes)?);
-        let found = recover_all(&now.store, &segments, &queues, &checkpoint, clean)?;
+        let found = recover_log(&now.store, &segments, &checkpoint, clean)?;
+        let min = segments.min_offset().unwrap_or(0);
+        let stands = |topic: &str, id, offset, unit| {
+            recover::stands(&segments, topic, id, offset, unit).is_some()
+        };
+        let view = LogView { min, end: found.end, stands: &stands };
+        let (queues, damaged_from) = QueueTable::load(&queue_dir, queue_bytes, &view)?;
+        if segments.is_empty() {
+            queues.destroy_all()?;
+        }
+        let queues = Arc::new(queues);
         let (slots, entries) = (now.store.max_hash_slot_num, now.store.max_index_num);
         let index = Arc::new(Index::load(&layout::index_dir(&root), slots, entries)?);
         let flags = Arc::<RunningFlags>::default();
@@ -116,7 +128,6 @@ impl Store {
         durable.set_flushed(if clean { found.end } else { found.from });
         let allocate = Allocate::new(segments.clone());
         let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
-        let min = segments.min_offset().unwrap_or(0);
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
         let derived = Derived {
             queues: queues.clone(),
@@ -125,9 +136,9 @@ impl Store {
             flags: flags.clone(),
         };
         let from = recover::dispatch_from(&found, clean, queues.max_physical(), min);
+        let from = from.min(damaged_from);
         let begin = Begin { from, end: found.end, crashed: !clean };
         let reput = Reput::new(log.clone(), derived, config.clone(), listener, begin)?;
-        queues.begin(min);
         reput.catch_up();
         let store = Store {
             log,
@@ -303,24 +314,16 @@ impl Drop for Store {
     }
 }
 
-/// Finds the end of log and queues, and makes them agree.
-fn recover_all(
+/// Finds the end of the log.
+fn recover_log(
     config: &StoreConfig,
     segments: &Segments,
-    queues: &QueueTable,
     checkpoint: &Checkpoint,
     clean: bool,
 ) -> Result<recover::Recovered> {
     let index_too = config.message_index_enable && config.message_index_safe;
     let trusted = recover::trusted_ms(checkpoint, index_too);
-    let found = recover::recover(segments, trusted, clean, config.check_crc_on_recover)?;
-    queues.recover()?;
-    if segments.is_empty() {
-        queues.destroy_all()?;
-    } else {
-        queues.truncate(found.end)?;
-    }
-    Ok(found)
+    recover::recover(segments, trusted, clean, config.check_crc_on_recover)
 }
 
 fn commit_log_dir(config: &StoreConfig) -> Result<PathBuf> {

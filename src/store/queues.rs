@@ -8,19 +8,24 @@ use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
-use super::segments::Segments;
+use super::queue_files::{Maps, QueueFiles};
+use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
-use crate::base::limits::TOPIC_DIR_BYTES_MAX;
+use crate::base::limits::{QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::sys;
 
 /// The queues of one topic in the order of their ids.
 type Topics = HashMap<Arc<str>, Vec<Arc<Queue>>>;
 
+/// From so many queues with new units on, all of the file system is flushed at once.
+const FLUSH_ALL_FROM: usize = 512;
+
 /// topic → queue id → queue. A look-up takes a shared lock and allocates nothing.
 pub struct QueueTable {
     dir: PathBuf,
     file_bytes: usize,
+    maps: Arc<Maps>,
     topics: RwLock<Topics>,
     /// Held while a topic's files are deleted, and to add a queue: the files of a new queue are
     /// those of a deleted one, by name. Taken before `topics`.
@@ -30,24 +35,65 @@ pub struct QueueTable {
 }
 
 impl QueueTable {
-    /// The queues found below `dir` as `<topic>/<queueId>/`, not recovered yet. `file_bytes` is
-    /// the length of each file, rounded up to whole units.
-    pub fn load(dir: &Path, file_bytes: usize) -> Result<QueueTable> {
-        let table = QueueTable {
-            dir: dir.to_path_buf(),
-            file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
-            topics: RwLock::default(),
-            deleting: Mutex::default(),
-            dirty: Mutex::default(),
-        };
+    /// The queues found below `dir` as `<topic>/<queueId>/`, as far as the log has their messages.
+    /// `file_bytes` is the length of each file, rounded up to whole units. Also says from which
+    /// physical offset on the log must be dispatched again for queues that were damaged.
+    pub fn load(dir: &Path, file_bytes: usize, log: &LogView<'_>) -> Result<(QueueTable, i64)> {
+        let table =
+            QueueTable {
+                dir: dir.to_path_buf(),
+                file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
+                maps: Maps::new(sys::host::maps_max().map_or(QUEUE_FILES_MAPPED_MAX, |system| {
+                    QUEUE_FILES_MAPPED_MAX.min(system / 2)
+                })),
+                topics: RwLock::default(),
+                deleting: Mutex::default(),
+                dirty: Mutex::default(),
+            };
+        let mut places = Vec::new();
         for topic in sub_directories(dir)? {
             for id in sub_directories(&dir.join(&topic))? {
-                let Ok(queue_id) = id.parse::<i32>() else { continue };
-                let files = Segments::load(dir.join(&topic).join(&id), table.file_bytes)?;
-                table.insert(&topic, queue_id, files);
+                match id.parse::<i32>() {
+                    Ok(queue_id) if queue_id.to_string() == id => {
+                        places.push((topic.clone(), queue_id));
+                    }
+                    _ => continue,
+                }
             }
         }
-        Ok(table)
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = places.len().div_ceil(threads).max(1);
+        let froms = std::thread::scope(|scope| {
+            let table = &table;
+            let work = |places| scope.spawn(move || table.load_some(places, log));
+            let workers: Vec<_> = places.chunks(share).map(work).collect();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().map(join).collect::<Result<Vec<i64>>>()
+        })?;
+        Ok((table, froms.into_iter().min().unwrap_or(i64::MAX)))
+    }
+
+    fn load_some(&self, places: &[(String, i32)], log: &LogView<'_>) -> Result<i64> {
+        let mut from = i64::MAX;
+        for (topic, queue_id) in places {
+            let dir = self.queue_dir(topic, *queue_id);
+            let found = queue_scan::find(&dir, self.file_bytes, topic, *queue_id, log)?;
+            if let Some(why) = &found.broken {
+                let begin = found.max_physical.max(log.min);
+                log::warn!(target: "store", "{why}: {topic}@{queue_id} kept up to message {}, \
+                    dispatched again from {begin}, {} bytes of the log",
+                    found.end / UNIT_BYTES as i64, (log.end - begin).max(0));
+                from = from.min(begin);
+            }
+            self.insert(topic, *queue_id, &found);
+        }
+        Ok(from)
+    }
+
+    fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
+        self.dir.join(topic).join(queue_id.to_string())
     }
 
     /// The queue, when there is one.
@@ -67,12 +113,13 @@ impl QueueTable {
         if !is_file_name(topic) {
             return Err(Error::Corrupt(format!("topic {topic:?} cannot name a directory")));
         }
-        let dir = self.dir.join(topic).join(queue_id.to_string());
         let _none_deleting = self.deleting();
-        Ok(self.insert(topic, queue_id, Segments::new(dir, self.file_bytes)))
+        Ok(self.insert(topic, queue_id, &Found::default()))
     }
 
-    fn insert(&self, topic: &str, queue_id: i32, files: Segments) -> Arc<Queue> {
+    fn insert(&self, topic: &str, queue_id: i32, found: &Found) -> Arc<Queue> {
+        let (dir, size) = (self.queue_dir(topic, queue_id), self.file_bytes);
+        let files = QueueFiles::new(dir, size, self.maps.clone(), &found.starts, found.end);
         let mut topics = self.write();
         let name = match topics.get_key_value(topic) {
             Some((name, _)) => name.clone(),
@@ -82,7 +129,7 @@ impl QueueTable {
         match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
             Ok(index) => queues[index].clone(),
             Err(index) => {
-                let queue = Arc::new(Queue::new(name, queue_id, files));
+                let queue = Arc::new(Queue::new(name, queue_id, files, found));
                 queues.insert(index, queue.clone());
                 queue
             }
@@ -119,6 +166,14 @@ impl QueueTable {
         let queues = std::mem::take(&mut *self.dirty());
         let mut later = Vec::new();
         let mut result = Ok(());
+        if least_pages == 0 && queues.len() >= FLUSH_ALL_FROM {
+            let ends: Vec<i64> = queues.iter().map(|queue| queue.end()).collect();
+            result = sys::file::sync_all_of(&self.dir)
+                .what(|| format!("flush the disk of {}", self.dir.display()));
+            if result.is_ok() {
+                queues.iter().zip(ends).for_each(|(queue, end)| queue.set_flushed(end));
+            }
+        }
         for queue in queues {
             queue.dirty.store(false, Release);
             let clean = if queue.is_deleted() { Ok(true) } else { queue.flush(least_pages) };
@@ -166,36 +221,26 @@ impl QueueTable {
     }
 }
 
-/// What the start does, in this order: `recover`, `truncate` at the log's end (or `destroy_all`
-/// when there is no log), `begin`.
+/// What the start and the flush thread do.
 impl QueueTable {
-    /// Finds the end of every queue; returns the highest physical offset any of them knows.
-    pub fn recover(&self) -> Result<i64> {
-        self.all().iter().try_fold(0, |max, queue| Ok(queue.recover()?.max(max)))
-    }
-
-    /// Drops the units of records at or above physical offset `end`.
-    pub fn truncate(&self, end: i64) -> Result<()> {
-        let all = self.all();
-        all.iter().filter(|q| q.max_physical() > end).try_for_each(|queue| queue.truncate(end))
-    }
-
     /// Deletes every queue: the log they point into is not there.
     pub fn destroy_all(&self) -> Result<()> {
         self.topics().iter().try_for_each(|topic| self.delete_topic(topic))
     }
 
-    /// Sets the minimum of every queue by the log's, and the offset its next message gets.
-    pub fn begin(&self, min_physical: i64) {
-        for queue in self.all() {
-            queue.correct_min_offset(min_physical);
-            queue.next_offset.store(queue.max_offset(), Release);
-        }
-    }
-
     /// The highest physical offset that any queue knows: where dispatch goes on.
     pub fn max_physical(&self) -> i64 {
         self.all().iter().map(|queue| queue.max_physical()).max().unwrap_or(0)
+    }
+
+    /// Unmaps the files that nobody used since the last call.
+    pub fn close_idle(&self) {
+        self.maps.close_idle();
+    }
+
+    /// How many files are mapped.
+    pub fn mapped(&self) -> usize {
+        self.maps.mapped()
     }
 }
 

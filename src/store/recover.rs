@@ -4,11 +4,13 @@
 //! end. Records whose queue entries may be missing are dispatched again from `dispatch_from`.
 
 use super::checkpoint::Checkpoint;
+use super::consume_queue::Unit;
 use super::mapped::MappedFile;
 use super::segments::Segments;
 use crate::base::error::IoContext;
 use crate::base::limits::STALE_GAP_BYTES;
 use crate::base::{Error, Result};
+use crate::message::property;
 use crate::message::record::{self, Checked, RecordView};
 
 /// After a normal stop this many files are read.
@@ -135,6 +137,32 @@ fn clear_stale(file: &MappedFile) -> Result<()> {
         at += len;
     }
     Ok(())
+}
+
+/// The record that the unit of a queue names, when it is one of that queue. Its offset may be a
+/// higher one than the unit's where RocketMQ closed a gap.
+pub fn stands(
+    segments: &Segments,
+    topic: &str,
+    queue_id: i32,
+    offset: i64,
+    unit: Unit,
+) -> Option<()> {
+    let file = segments.find(unit.physical_offset)?;
+    let position = usize::try_from(unit.physical_offset - file.start()).ok()?;
+    let bytes = file.bytes(position, usize::try_from(unit.size).ok()?)?;
+    let record = RecordView::new(bytes)?;
+    let whole = record.bytes().len() == bytes.len();
+    let here = record.physical_offset() == unit.physical_offset;
+    let ours =
+        record.topic() == topic && record.queue_id() == queue_id && record.queue_offset() >= offset;
+    (whole && here && (ours || also_in(&record, topic))).then_some(())
+}
+
+/// Whether the record was put into this queue beside its own (light message queues).
+fn also_in(record: &RecordView<'_>, topic: &str) -> bool {
+    let queues = property::get(record.properties(), property::INNER_MULTI_DISPATCH);
+    queues.is_some_and(|queues| queues.split(',').any(|queue| queue == topic))
 }
 
 /// Where dispatch begins: what the queues know is not done again after a stop in order; after a

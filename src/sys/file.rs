@@ -178,6 +178,31 @@ fn lock_first_byte(file: &File, kind: libc::c_int) -> io::Result<bool> {
     }
 }
 
+/// Position of the first byte from `from` on that the file system has a block for; `None` when only
+/// a hole follows. A file system that does not know says `from`.
+pub fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
+    // SAFETY: a descriptor and numbers; the kernel checks them.
+    let at = unsafe { libc::lseek(file.as_raw_fd(), from as i64, libc::SEEK_DATA) };
+    if at >= 0 {
+        return Ok(Some(at as u64));
+    }
+    match io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        e if e.raw_os_error() == Some(libc::EINVAL) => Ok(Some(from)),
+        e => Err(e),
+    }
+}
+
+/// Writes everything of the file system that `path` lies on to its disk: cheaper than one call a
+/// file when there are very many.
+pub fn sync_all_of(path: &Path) -> io::Result<()> {
+    check(Call::Fsync, path)?;
+    let file = File::open(path)?;
+    // SAFETY: a descriptor.
+    cvt(unsafe { libc::syncfs(file.as_raw_fd()) })?;
+    Ok(())
+}
+
 /// Bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -255,6 +280,20 @@ mod tests {
         assert!((0..=100).contains(&space.used_percent()));
         assert!(super::space(&dir.path().join("no")).is_err());
         assert!(super::space(Path::new("a\0b")).is_err());
+    }
+
+    #[test]
+    fn data_is_found_behind_a_hole() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        let file = File::create(&path).unwrap();
+        file.set_len(1 << 24).unwrap();
+        file.write_all_at(b"x", 1 << 23).unwrap();
+        let data = next_data(&file, 0).unwrap().unwrap();
+        assert!(data <= 1 << 23);
+        assert_eq!(next_data(&file, 1 << 24).unwrap(), None);
+        sync_all_of(&path).unwrap();
     }
 
     #[test]

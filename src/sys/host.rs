@@ -22,6 +22,11 @@ pub fn memory_bytes() -> u64 {
     super::process::kib_line("/proc/meminfo", "MemTotal:").unwrap_or(0) * 1024
 }
 
+/// Mappings that a process may have, `None` when unknown.
+pub fn maps_max() -> Option<usize> {
+    fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
+}
+
 /// An address for others to connect to, and why this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertised {

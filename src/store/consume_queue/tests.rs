@@ -1,3 +1,8 @@
+use std::fs;
+use std::path::Path;
+
+use super::super::queue_files::Maps;
+use super::super::queue_scan::LogView;
 use super::super::queues::QueueTable;
 use super::*;
 use proptest::prelude::*;
@@ -5,9 +10,15 @@ use proptest::prelude::*;
 /// 10 units a file.
 const FILE: usize = 200;
 
+/// With a log from `min` to `end` that has every record.
+fn load(dir: &Path, min: i64, end: i64) -> (QueueTable, i64) {
+    let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
+    QueueTable::load(dir, FILE, &LogView { min, end, stands }).unwrap()
+}
+
 fn open(dir: &tempfile::TempDir) -> (QueueTable, Arc<Queue>) {
-    let table = QueueTable::load(dir.path(), FILE).unwrap();
-    table.recover().unwrap();
+    let (table, damaged_from) = load(dir.path(), 0, i64::MAX);
+    assert_eq!(damaged_from, i64::MAX);
     let queue = table.get_or_create("T", 0).unwrap();
     (table, queue)
 }
@@ -44,7 +55,7 @@ fn an_empty_queue_is_in_memory_only() {
     let (table, queue) = open(&dir);
     assert_eq!((queue.min_offset(), queue.max_offset()), (0, 0));
     assert!(queue.units(0).is_none() && queue.unit(-1).is_none());
-    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
     assert!(table.get("T", 1).is_none() && table.get("U", 0).is_none());
     for name in ["", ".", "..", "a/b", "a\0b"] {
         assert!(table.get_or_create(name, 0).is_err(), "{name:?}");
@@ -78,9 +89,13 @@ fn appending_again_changes_nothing() {
     assert!(!queue.append(-1, unit(8)).unwrap());
     assert!(!queue.append(i64::MAX, unit(8)).unwrap());
     assert_eq!(queue.max_offset(), 5);
-    // RocketMQ appends a unit that leaves a gap where the queue ends.
+    // Between records 4 and 9 the log has room for four messages that were lost.
     assert!(queue.append(9, unit(9)).unwrap());
-    assert_eq!(read(&queue, 5), [9]);
+    assert_eq!(read(&queue, 5), [0, 0, 0, 0, 9]);
+    assert_eq!((queue.unit(7), queue.max_offset()), (Some(Unit::BLANK), 10));
+    // Not for so many: RocketMQ appends such a unit where the queue ends.
+    assert!(queue.append(100_000, unit(10)).unwrap());
+    assert_eq!(queue.unit(10), Some(unit(10)));
 }
 
 #[test]
@@ -92,12 +107,11 @@ fn a_queue_that_begins_in_the_middle_is_filled_below() {
         assert_eq!((queue.min_offset(), queue.max_offset()), (23, 32));
         assert!(queue.units(22).is_none());
         assert_eq!(read(&queue, 23), (23..30).collect::<Vec<_>>());
-        let bytes = std::fs::read(dir.path().join("T/0/00000000000000000400")).unwrap();
+        let bytes = fs::read(dir.path().join("T/0/00000000000000000400")).unwrap();
         assert_eq!(bytes[40..60], Unit::BLANK.to_bytes());
         assert_eq!(bytes[60..80], unit(23).to_bytes());
     }
-    let (table, queue) = open(&dir);
-    table.begin(0);
+    let (_table, queue) = open(&dir);
     assert_eq!((queue.min_offset(), queue.max_offset()), (23, 32));
     assert_eq!((queue.next_offset.load(Relaxed), queue.max_physical()), (32, 3200));
 }
@@ -112,7 +126,6 @@ fn recovery_finds_the_end() {
             table.flush(0).unwrap();
         }
         let (table, queue) = open(&dir);
-        table.begin(0);
         assert_eq!((queue.max_offset(), queue.max_physical()), (count, count * 100));
         assert_eq!(table.max_physical(), count * 100);
         fill(&queue, count..count + 12);
@@ -128,12 +141,16 @@ fn recovery_stops_at_a_hole() {
         fill(&queue, 0..25);
     }
     let path = dir.path().join("T/0/00000000000000000200");
-    let mut bytes = std::fs::read(&path).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
     bytes[60..80].fill(0);
-    std::fs::write(&path, bytes).unwrap();
-    let (_table, queue) = open(&dir);
-    assert_eq!((queue.max_offset(), queue.max_physical()), (13, 1300));
+    fs::write(&path, bytes).unwrap();
+    let (table, damaged_from) = load(dir.path(), 0, i64::MAX);
+    let queue = table.get("T", 0).unwrap();
+    assert_eq!((queue.max_offset(), queue.max_physical(), damaged_from), (13, 1300, 1300));
     assert!(!dir.path().join("T/0/00000000000000000400").exists());
+    assert!(fs::read(&path).unwrap()[60..].iter().all(|byte| *byte == 0));
+    fill(&queue, 13..25);
+    assert_eq!(read(&queue, 20), (20..25).collect::<Vec<_>>());
 }
 
 #[test]
@@ -144,14 +161,102 @@ fn truncation_drops_units_of_lost_records() {
             let (_table, queue) = open(&dir);
             fill(&queue, 0..25);
         }
-        let (table, queue) = open(&dir);
-        table.truncate(end * 100).unwrap();
-        table.begin(0);
+        let (table, damaged_from) = load(dir.path(), 0, end * 100);
+        let queue = table.get("T", 0).unwrap();
         let kept = end.min(25);
         assert_eq!(queue.max_offset(), kept, "log ends after record {end}");
-        assert_eq!(queue.next_offset.load(Relaxed), kept);
+        assert_eq!((queue.next_offset.load(Relaxed), damaged_from), (kept, i64::MAX));
         fill(&queue, end.max(kept)..30);
     }
+}
+
+/// A wrong file takes those behind it along, and nothing else.
+#[test]
+fn wrong_files_are_cut_off() {
+    let damages: [fn(&Path) -> std::io::Result<()>; 6] = [
+        |path| fs::write(path, [1; 150]),
+        |path| fs::write(path, [1; 250]),
+        |path| fs::remove_file(path),
+        |path| fs::write(path, [0; 200]),
+        |path| fs::write(path, [0xff; 200]),
+        |path| fs::write(path, b""),
+    ];
+    for (case, damage) in damages.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (table, queue) = open(&dir);
+            fill(&queue, 0..25);
+            fill(&table.get_or_create("U", 3).unwrap(), 0..15);
+        }
+        damage(&dir.path().join("T/0/00000000000000000200")).unwrap();
+        fs::write(dir.path().join("T/0/notes"), b"left alone").unwrap();
+        let (table, damaged_from) = load(dir.path(), 0, 2500);
+        let (queue, other) = (table.get("T", 0).unwrap(), table.get("U", 3).unwrap());
+        assert_eq!((queue.max_offset(), damaged_from), (10, 1000), "case {case}");
+        assert_eq!(other.max_offset(), 15);
+        fill(&queue, 10..25);
+        assert_eq!((read(&queue, 20), read(&other, 10)), ((20..25).collect(), (10..15).collect()));
+        assert!(dir.path().join("T/0/notes").exists());
+    }
+}
+
+#[test]
+fn the_last_unit_names_a_record_of_its_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (_table, queue) = open(&dir);
+        fill(&queue, 0..25);
+    }
+    for good in (0..25).rev() {
+        let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|topic, id, offset, unit| {
+            (topic, id) == ("T", 0) && unit.tags_code < good && offset < good
+        };
+        let view = LogView { min: 0, end: i64::MAX, stands };
+        let (table, damaged_from) = QueueTable::load(dir.path(), FILE, &view).unwrap();
+        assert_eq!(damaged_from, good * 100);
+        assert_eq!(table.get("T", 0).unwrap().max_offset(), good);
+    }
+}
+
+#[test]
+fn few_files_are_mapped_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let maps = Maps::new(8);
+    let queues: Vec<_> = (0..40)
+        .map(|id| {
+            let path = dir.path().join(id.to_string());
+            let files = QueueFiles::new(path, FILE, maps.clone(), &[], 0);
+            Queue::new(Arc::from("T"), id, files, &Found::default())
+        })
+        .collect();
+    let reader = {
+        fill(&queues[0], 0..5);
+        queues[0].units(0).unwrap()
+    };
+    for round in 0..25 {
+        for queue in &queues[1..] {
+            fill(queue, round..round + 1);
+        }
+        assert!(maps.mapped() <= 9, "{} files are mapped", maps.mapped());
+    }
+    for queue in &queues[1..] {
+        assert!(queue.flush(0).unwrap());
+        assert_eq!(read(queue, 10), (10..20).collect::<Vec<_>>());
+        assert!(queue.delete_oldest(1000).unwrap());
+        queue.correct_min_offset(1250);
+        assert_eq!((queue.min_offset(), queue.unit(24)), (13, Some(unit(24))));
+    }
+    // What somebody holds stays what it is.
+    fill(&queues[0], 5..9);
+    assert_eq!((reader.iter().count(), read(&queues[0], 0).len()), (5, 9));
+    drop(reader);
+    maps.close_idle();
+    maps.close_idle();
+    assert_eq!(maps.mapped(), 0);
+    fill(&queues[0], 9..12);
+    assert_eq!(read(&queues[0], 8), [8, 9]);
+    queues.iter().for_each(|queue| queue.destroy().unwrap());
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
 }
 
 #[test]
@@ -239,12 +344,11 @@ proptest! {
     fn any_bytes_are_a_queue(bytes in prop::collection::vec(0u8..3, 400), cut in 0i64..700) {
         let dir = tempfile::tempdir().unwrap();
         let queue_dir = dir.path().join("T/0");
-        std::fs::create_dir_all(&queue_dir).unwrap();
-        std::fs::write(queue_dir.join("00000000000000000000"), &bytes[..200]).unwrap();
-        std::fs::write(queue_dir.join("00000000000000000200"), &bytes[200..]).unwrap();
-        let (table, queue) = open(&dir);
-        table.truncate(cut).unwrap();
-        table.begin(cut);
+        fs::create_dir_all(&queue_dir).unwrap();
+        fs::write(queue_dir.join("00000000000000000000"), &bytes[..200]).unwrap();
+        fs::write(queue_dir.join("00000000000000000200"), &bytes[200..]).unwrap();
+        let (table, _) = load(dir.path(), cut, cut);
+        let queue = table.get("T", 0).unwrap();
         let end = queue.max_offset();
         prop_assert!(queue.min_offset() <= end && end <= 20);
         let far = Unit { physical_offset: i64::MAX - 200, size: 100, tags_code: 1 };

@@ -1,0 +1,346 @@
+//! The files of one consume queue: known by name, mapped only while they are used.
+//!
+//! A broker has as many queues as its topics ask for, of which few are busy at a time. A file is
+//! mapped when it is first read or appended to; when more are mapped than the limit allows, those
+//! not used for longest go (second chance), and those idle for a while go in any case.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::consume_queue::{UNIT_BYTES, Unit};
+use super::layout;
+use super::mapped::MappedFile;
+use crate::base::Result;
+use crate::base::error::IoContext;
+use crate::sys;
+
+/// So many files in use are passed over before one of them is unmapped all the same.
+const CHANCES: usize = 64;
+
+/// One file.
+struct Slot {
+    start: i64,
+    map: RwLock<Option<Arc<MappedFile>>>,
+    /// Since somebody last looked for files to unmap.
+    used: AtomicBool,
+}
+
+impl Slot {
+    fn new(start: i64, map: Option<Arc<MappedFile>>) -> Arc<Slot> {
+        Arc::new(Slot { start, map: RwLock::new(map), used: AtomicBool::new(true) })
+    }
+
+    /// Unmaps the file unless somebody works with it; whether it is not mapped then.
+    fn close(&self) -> bool {
+        let Ok(mut map) = self.map.try_write() else { return false };
+        if map.as_ref().is_some_and(|file| Arc::strong_count(file) > 1) {
+            return false;
+        }
+        *map = None;
+        true
+    }
+
+    fn map(&self) -> RwLockReadGuard<'_, Option<Arc<MappedFile>>> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which files of all queues are mapped.
+pub struct Maps {
+    limit: usize,
+    /// In the order in which they were mapped or spared.
+    ring: Mutex<VecDeque<Arc<Slot>>>,
+}
+
+impl Maps {
+    /// At most `limit` files, those in use at the moment not counted.
+    pub fn new(limit: usize) -> Arc<Maps> {
+        Arc::new(Maps { limit, ring: Mutex::default() })
+    }
+
+    /// A file was mapped: another one may have to go.
+    fn opened(&self, slot: Arc<Slot>) {
+        let mut ring = self.ring();
+        ring.push_back(slot);
+        for look in 0..2 * CHANCES {
+            if ring.len() <= self.limit {
+                break;
+            }
+            let Some(slot) = ring.pop_front() else { break };
+            let spared = look < CHANCES && slot.used.swap(false, Relaxed);
+            if spared || !slot.close() {
+                ring.push_back(slot);
+            }
+        }
+    }
+
+    /// Unmaps the files that nobody used since the last call.
+    pub fn close_idle(&self) {
+        self.ring().retain(|slot| slot.used.swap(false, Relaxed) || !slot.close());
+    }
+
+    /// How many files are mapped.
+    pub fn mapped(&self) -> usize {
+        self.ring().len()
+    }
+
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Contiguous files of `size` bytes each, oldest first. The directory is made when the first file
+/// is.
+pub struct QueueFiles {
+    dir: Box<Path>,
+    size: usize,
+    maps: Arc<Maps>,
+    slots: RwLock<VecDeque<Arc<Slot>>>,
+    /// Bytes published, counted from the queue's beginning.
+    end: AtomicI64,
+}
+
+impl QueueFiles {
+    /// The files in `dir` that begin at `starts`, which must follow one another, and end at `end`.
+    pub fn new(dir: PathBuf, size: usize, maps: Arc<Maps>, starts: &[i64], end: i64) -> QueueFiles {
+        let slots = starts.iter().map(|start| Slot::new(*start, None)).collect();
+        let dir = dir.into_boxed_path();
+        QueueFiles { dir, size, maps, slots: RwLock::new(slots), end: AtomicI64::new(end) }
+    }
+
+    /// Length of each file in bytes.
+    pub fn size(&self) -> i64 {
+        self.size as i64
+    }
+
+    /// Bytes published, counted from the queue's beginning.
+    pub fn end(&self) -> i64 {
+        self.end.load(Acquire)
+    }
+
+    /// Moves the published end, whose bytes must be there.
+    pub fn set_end(&self, end: i64) {
+        self.end.store(end, Release);
+    }
+
+    /// How many files there are.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Where the first file begins.
+    pub fn first_start(&self) -> Option<i64> {
+        self.read().front().map(|slot| slot.start)
+    }
+
+    /// Where the last file ends.
+    pub fn last_end(&self) -> Option<i64> {
+        self.read().back().map(|slot| slot.start + self.size())
+    }
+
+    /// The file that holds the byte at `offset`, mapped. A failure is logged.
+    pub fn find(&self, offset: i64) -> Option<Arc<MappedFile>> {
+        let slot = self.slot(offset)?;
+        self.with(&slot, Arc::clone)
+            .map_err(|e| log::error!(target: "store", "consume queue not readable: {e}"))
+            .ok()
+    }
+
+    fn slot(&self, offset: i64) -> Option<Arc<Slot>> {
+        let slots = self.read();
+        let first = slots.front()?.start;
+        let index = usize::try_from(offset.checked_sub(first)?).ok()? / self.size;
+        slots.get(index).cloned()
+    }
+
+    /// Calls `work` with the file, which is mapped first when it is not.
+    fn with<R>(&self, slot: &Arc<Slot>, work: impl FnOnce(&Arc<MappedFile>) -> R) -> Result<R> {
+        if !slot.used.load(Relaxed) {
+            slot.used.store(true, Relaxed);
+        }
+        if let Some(file) = &*slot.map() {
+            return Ok(work(file));
+        }
+        let mut map = slot.map.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*map {
+            return Ok(work(file));
+        }
+        let file = Arc::new(MappedFile::open(&self.path(slot.start), slot.start, self.size)?);
+        // Nobody appends meanwhile: for that the file must be mapped.
+        file.set_wrote((self.end() - slot.start).clamp(0, self.size()) as usize);
+        *map = Some(file.clone());
+        drop(map);
+        self.maps.opened(slot.clone());
+        Ok(work(&file))
+    }
+
+    /// Appends to the last file, in which the bytes must have room. They are not published yet.
+    pub fn append(&self, bytes: &[u8]) -> Result<()> {
+        let slots = self.read();
+        let last = slots.back().expect("a queue appended to has files");
+        let room = self.with(last, |file| {
+            file.append(bytes).what(|| format!("extend {}", file.path().display()))
+        })??;
+        debug_assert!(room, "a unit never spans files");
+        Ok(())
+    }
+
+    /// Makes the next file. `start` counts only when there are none: the offset to begin with,
+    /// rounded down to a multiple of the file size.
+    pub fn roll(&self, start: i64) -> Result<i64> {
+        let start = self.last_end().unwrap_or(start - start % self.size());
+        sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
+        let slot = Slot::new(start, Some(file));
+        self.write().push_back(slot.clone());
+        self.maps.opened(slot);
+        Ok(start)
+    }
+
+    /// Deletes the oldest file but never the last one; readers keep what they hold.
+    pub fn drop_oldest(&self) -> Result<bool> {
+        let slot = {
+            let mut slots = self.write();
+            if slots.len() < 2 {
+                return Ok(false);
+            }
+            slots.pop_front().expect("two files")
+        };
+        self.remove(&slot)?;
+        Ok(true)
+    }
+
+    /// Deletes every file and the directory.
+    pub fn destroy(&self) -> Result<()> {
+        let slots = std::mem::take(&mut *self.write());
+        slots.iter().try_for_each(|slot| self.remove(slot))?;
+        match sys::file::remove_dir(&self.dir) {
+            // What somebody else put there stays.
+            Err(e)
+                if !matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(e).what(|| format!("remove {}", self.dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&self, slot: &Slot) -> Result<()> {
+        let path = self.path(slot.start);
+        slot.map.write().unwrap_or_else(PoisonError::into_inner).take();
+        match sys::file::remove(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).what(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the bytes `from..to` to the disk.
+    pub fn flush(&self, from: i64, to: i64) -> Result<()> {
+        let mut at = from.max(self.first_start().unwrap_or(to));
+        while at < to {
+            let Some(slot) = self.slot(at) else { break };
+            let end = (slot.start + self.size()).min(to);
+            let range = (at - slot.start) as usize..(end - slot.start) as usize;
+            let (file, path) = (slot.map().clone(), self.path(slot.start));
+            match file {
+                Some(file) => file.flush(range.start, range.end),
+                None => File::open(&path).and_then(|file| sys::file::sync_data(&file, &path)),
+            }
+            .what(|| format!("flush {}", path.display()))?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Looks at the first file without mapping it for that.
+    pub fn first(&self) -> Option<Peek> {
+        let slot = self.read().front()?.clone();
+        let mapped = slot.map().clone();
+        let start = slot.start;
+        let source = match mapped {
+            Some(file) => Source::Map(file),
+            None => Source::File(File::open(self.path(start)).ok()?),
+        };
+        let bytes = (self.end() - start).clamp(0, self.size());
+        Some(Peek { source, start, units: bytes as usize / UNIT_BYTES })
+    }
+
+    fn path(&self, start: i64) -> PathBuf {
+        self.dir.join(layout::segment_name(start))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Slot>>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Slot>>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One file's units, read one by one.
+pub struct Peek {
+    source: Source,
+    /// Offset in the queue of the file's first byte.
+    pub start: i64,
+    /// How many units are published.
+    pub units: usize,
+}
+
+enum Source {
+    Map(Arc<MappedFile>),
+    File(File),
+}
+
+impl Peek {
+    /// The units of a file that is not mapped.
+    pub fn of(file: File, start: i64, units: usize) -> Peek {
+        Peek { source: Source::File(file), start, units }
+    }
+
+    /// Unit `index` of the file; `None` when it cannot be read.
+    pub fn unit(&self, index: usize) -> Option<Unit> {
+        if index >= self.units {
+            return None;
+        }
+        let at = index * UNIT_BYTES;
+        match &self.source {
+            Source::Map(file) => file.bytes(at, UNIT_BYTES).map(Unit::from_bytes),
+            Source::File(file) => {
+                let mut bytes = [0; UNIT_BYTES];
+                file.read_exact_at(&mut bytes, at as u64).ok()?;
+                Some(Unit::from_bytes(&bytes))
+            }
+        }
+    }
+
+    /// How many units at the front have records below `min_physical`, or none.
+    pub fn before(&self, min_physical: i64) -> usize {
+        if !self.unit(0).is_some_and(|unit| unit.is_before(min_physical)) {
+            return 0;
+        }
+        let mut read = Vec::new();
+        let bytes = match &self.source {
+            Source::Map(file) => file.bytes(0, self.units * UNIT_BYTES).unwrap_or_default(),
+            Source::File(file) => {
+                read.resize(self.units * UNIT_BYTES, 0);
+                if file.read_exact_at(&mut read, 0).is_err() {
+                    return 0;
+                }
+                &read
+            }
+        };
+        let mut units = bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes);
+        units.position(|unit| !unit.is_before(min_physical)).unwrap_or(self.units)
+    }
+}
