@@ -1,6 +1,6 @@
 // Cases driven by the unmodified Go client: interop NAMESRV PREFIX CASE..., see ../run.py.
-// "interop consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it
-// prints a line for each message and ends when its input does.
+// "interop consume NAMESRV TOPIC GROUP TAGS INSTANCE MODE" is one consumer in a process of its own:
+// it prints a line for each message and ends when its input does.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	rlog.SetLogLevel("warn")
 	if os.Args[1] == "consume" {
 		namesrv = os.Args[2]
-		if err := consume(os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
+		if err := consume(os.Args[3], os.Args[4], os.Args[5], os.Args[6], os.Args[7]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -53,6 +53,10 @@ func main() {
 		{"rebalance", rebalance},
 		{"transactions", transactions},
 		{"restart", restart},
+		{"ordered", ordered},
+		{"broadcast", broadcast},
+		{"retry", retry},
+		{"delay", delay},
 	}
 	for _, one := range cases {
 		if !some(os.Args[3:], func(word string) bool { return word == one.name }) {
@@ -102,10 +106,16 @@ type inbox struct {
 	end     func() error
 	lock    sync.Mutex
 	got     map[string][]seen
+	order   []string // keys as they came
 }
 
 func open(topic, group, tags, instance string) (*inbox, error) {
-	process := exec.Command(os.Args[0], "consume", namesrv, topic, group, tags, instance)
+	return openAs("", topic, group, tags, instance)
+}
+
+// openAs opens a consumer that is "ordered", "broadcast", or fails once on each message: "retry".
+func openAs(mode, topic, group, tags, instance string) (*inbox, error) {
+	process := exec.Command(os.Args[0], "consume", namesrv, topic, group, tags, instance, mode)
 	process.Stderr = os.Stderr
 	stdin, err := process.StdinPipe()
 	if err != nil {
@@ -133,18 +143,24 @@ func open(topic, group, tags, instance string) (*inbox, error) {
 			one.reconsumed, _ = strconv.Atoi(word[6])
 			box.lock.Lock()
 			box.got[word[0]] = append(box.got[word[0]], one)
+			box.order = append(box.order, word[0])
 			box.lock.Unlock()
 		}
 	}()
 	return box, nil
 }
 
-func consume(topic, group, tags, instance string) error {
+func consume(topic, group, tags, instance, mode string) error {
+	model := consumer.Clustering
+	if mode == "broadcast" {
+		model = consumer.BroadCasting
+	}
 	c, err := rocketmq.NewPushConsumer(
 		consumer.WithNameServer([]string{namesrv}),
 		consumer.WithGroupName(group),
 		consumer.WithInstance(instance),
-		consumer.WithConsumerModel(consumer.Clustering),
+		consumer.WithConsumerModel(model),
+		consumer.WithConsumerOrder(mode == "ordered"),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	)
 	if err != nil {
@@ -155,12 +171,18 @@ func consume(topic, group, tags, instance string) error {
 	if expression, isSQL := strings.CutPrefix(tags, "SQL:"); isSQL {
 		selector = consumer.MessageSelector{Type: consumer.SQL92, Expression: expression}
 	}
-	receive := func(_ context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	receive := func(ctx context.Context, all ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		lock.Lock()
 		defer lock.Unlock()
 		for _, one := range all {
 			fmt.Printf("%s\t%d\t%d\t%s\t%s\t%q\t%d\n", one.GetKeys(), one.Queue.QueueId, one.QueueOffset,
 				one.GetTags(), one.GetProperty("number"), one.Body, one.ReconsumeTimes)
+		}
+		if mode == "retry" && all[0].ReconsumeTimes == 0 {
+			if concurrently, ok := primitive.GetConcurrentlyCtx(ctx); ok {
+				concurrently.DelayLevelWhenNextConsume = 1
+			}
+			return consumer.ConsumeRetryLater, nil
 		}
 		return consumer.ConsumeSuccess, nil
 	}
@@ -248,13 +270,13 @@ func messages(topic, name string, count int) []*primitive.Message {
 	return all
 }
 
-func newProducer(name string) (rocketmq.Producer, error) {
-	p, err := rocketmq.NewProducer(
+func newProducer(name string, more ...producer.Option) (rocketmq.Producer, error) {
+	p, err := rocketmq.NewProducer(append([]producer.Option{
 		producer.WithNameServer([]string{namesrv}),
-		producer.WithGroupName(prefix+"-"+name+"-p"),
-		producer.WithInstanceName(name+"-p"),
+		producer.WithGroupName(prefix + "-" + name + "-p"),
+		producer.WithInstanceName(name + "-p"),
 		producer.WithQueueSelector(producer.NewRoundRobinQueueSelector()),
-	)
+	}, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -668,4 +690,143 @@ func restart() error {
 	}
 	err = fresh.arrive(append(stored, later...), 30*time.Second)
 	return firstError(err, fresh.close(), stays.close(), p.Shutdown())
+}
+
+// ordered: messages with one sharding key stay in order, also when another consumer goes on.
+func ordered() error {
+	topic, group := prefix+"-ordered", prefix+"-ordered-c"
+	p, err := newProducer("ordered", producer.WithQueueSelector(producer.NewHashQueueSelector()))
+	if err != nil {
+		return err
+	}
+	for _, instance := range []string{"ordered-1", "ordered-2"} {
+		sent := messages(topic, instance, 80)
+		for i, one := range sent {
+			one.WithShardingKey(strconv.Itoa(i % 8))
+		}
+		if err := send(p, sent); err != nil {
+			return err
+		}
+		box, err := openAs("ordered", topic, group, "*", instance)
+		if err != nil {
+			return err
+		}
+		if err := box.arrive(sent, 100*time.Second); err != nil {
+			return err
+		}
+		if len(box.queues(sent)) < 2 {
+			return fmt.Errorf("all keys in the queues %v", box.queues(sent))
+		}
+		if err := box.inOrder(8); err != nil {
+			return err
+		}
+		if err := box.close(); err != nil {
+			return err
+		}
+	}
+	return p.Shutdown()
+}
+
+// inOrder looks whether the numbers of each stream came in order: every streams-th is of one.
+func (box *inbox) inOrder(streams int) error {
+	box.lock.Lock()
+	defer box.lock.Unlock()
+	last := map[int]int{}
+	for _, key := range box.order {
+		number, err := strconv.Atoi(key[strings.LastIndex(key, "-")+1:])
+		if err != nil {
+			return err
+		}
+		before, some := last[number%streams]
+		if some && number != before+streams {
+			return fmt.Errorf("%d comes after %d", number, before)
+		}
+		last[number%streams] = number
+	}
+	return nil
+}
+
+// broadcast: every member gets everything.
+func broadcast() error {
+	topic, group := prefix+"-broadcast", prefix+"-broadcast-c"
+	p, err := newProducer("broadcast")
+	if err != nil {
+		return err
+	}
+	sent := messages(topic, "broadcast", 40)
+	var boxes []*inbox
+	for _, instance := range []string{"broadcast-1", "broadcast-2"} {
+		box, err := openAs("broadcast", topic, group, "*", instance)
+		if err != nil {
+			return err
+		}
+		boxes = append(boxes, box)
+	}
+	if err := send(p, sent); err != nil {
+		return err
+	}
+	for _, box := range boxes {
+		if err := firstError(box.arrive(sent, 40*time.Second), box.close()); err != nil {
+			return err
+		}
+	}
+	return p.Shutdown()
+}
+
+// retry: what fails once comes once more, with its values and a count.
+func retry() error {
+	topic := prefix + "-retry"
+	box, err := openAs("retry", topic, prefix+"-retry-c", "*", "retry-c")
+	if err != nil {
+		return err
+	}
+	p, err := newProducer("retry")
+	if err != nil {
+		return err
+	}
+	sent := messages(topic, "retry", 10)
+	if err := send(p, sent); err != nil {
+		return err
+	}
+	err = eventually(60*time.Second, func() bool {
+		return !some(sent, func(m *primitive.Message) bool { return box.count(m.GetKeys()) < 2 })
+	})
+	if err != nil {
+		return fmt.Errorf("not all of %d messages came again: %w", len(sent), err)
+	}
+	for _, one := range sent {
+		all := box.got[one.GetKeys()]
+		for times, got := range all {
+			want := seen{queue: got.queue, offset: got.offset, tag: one.GetTags(),
+				number: one.GetProperty("number"), body: string(one.Body), reconsumed: times}
+			if len(all) != 2 || got != want {
+				return fmt.Errorf("%s: wanted %v, got %v", one.GetKeys(), want, all)
+			}
+		}
+	}
+	return firstError(p.Shutdown(), box.close())
+}
+
+func delay() error {
+	topic := prefix + "-delayed"
+	box, err := open(topic, prefix+"-delayed-c", "*", "delayed-c")
+	if err != nil {
+		return err
+	}
+	p, err := newProducer("delayed")
+	if err != nil {
+		return err
+	}
+	sent := messages(topic, "delayed", 10)
+	for _, one := range sent {
+		one.WithDelayTimeLevel(2)
+	}
+	began := time.Now()
+	if err := firstError(send(p, sent), box.arrive(sent, 40*time.Second)); err != nil {
+		return err
+	}
+	if waited := time.Since(began); waited < 5*time.Second {
+		return fmt.Errorf("delivered after %v", waited)
+	}
+	return firstError(p.Shutdown(), box.close())
 }

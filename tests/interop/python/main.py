@@ -1,7 +1,7 @@
 """Cases driven by the unmodified C++ client through its Python wheel, see ../run.py:
 main.py NAMESRV PREFIX CASE...
 
-"main.py consume NAMESRV TOPIC GROUP TAGS INSTANCE" is one consumer in a process of its own: it
+"main.py consume NAMESRV TOPIC GROUP TAGS INSTANCE MODE" is one consumer in a process of its own: it
 prints a line for each message and ends when its input does.
 """
 
@@ -13,6 +13,7 @@ import threading
 import time
 
 from rocketmq.client import Message, Producer, PullConsumer, PushConsumer, SendStatus
+from rocketmq.ffi import MessageModel
 
 namesrv, prefix = sys.argv[1], sys.argv[2]
 
@@ -43,7 +44,8 @@ def messages(topic, name, count):
     return [Sent(topic, name, i) for i in range(count)]
 
 
-def consume(addr, topic, group, tags, instance):
+def consume(addr, topic, group, tags, instance, mode):
+    """MODE is "ordered", "broadcast", "retry" (each message fails once) or empty."""
     lock = threading.Lock()
 
     def receive(one):
@@ -61,8 +63,11 @@ def consume(addr, topic, group, tags, instance):
                 ),
                 flush=True,
             )
+        if mode == "retry" and one.reconsume_times == 0:
+            raise RuntimeError("once more, please")
 
-    consumer = PushConsumer(group)
+    model = MessageModel.BROADCASTING if mode == "broadcast" else MessageModel.CLUSTERING
+    consumer = PushConsumer(group, orderly=mode == "ordered", message_model=model)
     consumer.set_namesrv_addr(addr)
     consumer.set_instance_name(instance)
     consumer.subscribe(topic, receive, tags)
@@ -77,10 +82,10 @@ def consume(addr, topic, group, tags, instance):
 class Inbox:
     """A consumer in a process of its own."""
 
-    def __init__(self, topic, group, tags, instance):
-        self.got, self.ended = {}, threading.Event()
+    def __init__(self, topic, group, tags, instance, mode=""):
+        self.got, self.order, self.ended = {}, [], threading.Event()
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "consume", namesrv, topic, group, tags, instance],
+            [sys.executable, __file__, "consume", namesrv, topic, group, tags, instance, mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -96,6 +101,7 @@ class Inbox:
                 started.set()
             elif line.startswith("{"):
                 one = json.loads(line)
+                self.order.append(one["key"])
                 self.got.setdefault(one["key"], []).append(one)
 
     def queues(self, sent):
@@ -298,6 +304,81 @@ def restart():
     by.shutdown()
 
 
+def ordered():
+    """Messages of one stream stay in order, also when another consumer goes on."""
+    topic, group = f"{prefix}-ordered", f"{prefix}-ordered-c"
+    by = producer("ordered")
+    for instance in ("ordered-1", "ordered-2"):
+        sent = messages(topic, instance, 80)
+        for number, one in enumerate(sent):
+            result = by.send_orderly(one.message(), number % 8)
+            assert result.status == SendStatus.OK, f"answer to a send: {result}"
+        inbox = Inbox(topic, group, "*", instance, "ordered")
+        inbox.arrive(sent, 100)
+        assert len(inbox.queues(sent)) == 4, f"queues {inbox.queues(sent)}"
+        # What the first one had not committed at its end comes again.
+        own = [key for key in inbox.order if key.startswith(instance)]
+        numbers = [int(key.rsplit("-", 1)[1]) for key in own]
+        for stream in range(8):
+            of_stream = [number for number in numbers if number % 8 == stream]
+            assert of_stream == list(range(stream, 80, 8)), f"stream {stream}: {of_stream}"
+        inbox.close()
+    by.shutdown()
+
+
+def broadcast():
+    topic, group = f"{prefix}-broadcast", f"{prefix}-broadcast-c"
+    by = producer("broadcast")
+    boxes = [Inbox(topic, group, "*", f"broadcast-{n}", "broadcast") for n in (1, 2)]
+    # This client begins a broadcasting group at the end, when it first looks at its queues.
+    time.sleep(3)
+    sent = messages(topic, "broadcast", 40)
+    send(by, sent)
+    for inbox in boxes:
+        inbox.arrive(sent, 40)
+        inbox.close()
+    by.shutdown()
+
+
+def retry():
+    """What fails once comes once more: after 10 s, this client names no level."""
+    topic = f"{prefix}-retry"
+    inbox = Inbox(topic, f"{prefix}-retry-c", "*", "retry-c", "retry")
+    by = producer("retry")
+    sent = messages(topic, "retry", 5)
+    send(by, sent)
+    eventually(
+        100,
+        "all messages again",
+        lambda: all(len(inbox.got.get(one.key, [])) > 1 for one in sent),
+    )
+    for one in sent:
+        first, again = inbox.got[one.key]
+        assert (first["reconsumed"], again["reconsumed"]) == (0, 1), f"{first}, {again}"
+        for name in ("key", "tag", "number", "body"):
+            assert first[name] == again[name], f"other {name}: {first}, {again}"
+        assert again["body"] == body(one.key).decode(), f"other body: {again}"
+    by.shutdown()
+    inbox.close()
+
+
+def delay():
+    topic = f"{prefix}-delayed"
+    inbox = Inbox(topic, f"{prefix}-delayed-c", "*", "delayed-c")
+    by = producer("delayed")
+    sent = messages(topic, "delayed", 10)
+    began = time.monotonic()
+    for one in sent:
+        message = one.message()
+        message.set_delay_time_level(2)
+        assert by.send_sync(message).status == SendStatus.OK
+    inbox.arrive(sent, 40)
+    waited = time.monotonic() - began
+    assert waited >= 5, f"delivered after {waited} s"
+    by.shutdown()
+    inbox.close()
+
+
 CASES = {
     "send-sync": send_sync,
     "send-async": send_async,
@@ -307,6 +388,10 @@ CASES = {
     "pull": pull,
     "rebalance": rebalance,
     "restart": restart,
+    "ordered": ordered,
+    "broadcast": broadcast,
+    "retry": retry,
+    "delay": delay,
 }
 
 

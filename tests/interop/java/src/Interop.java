@@ -48,6 +48,7 @@ final class Interop {
         cases.put("rebalance", consuming::rebalance);
         cases.put("transactions", Transactions::run);
         cases.put("request-reply", new RequestReply()::run);
+        cases.put("request-callback", new RequestReply()::callback);
         cases.put("ordered", Ordered::byKey);
         cases.put("ordered-global", Ordered::global);
         cases.put("broadcast", Groups::broadcast);

@@ -16,6 +16,8 @@ final class OtherBroker {
     private final String topic = Interop.topic("other");
     private final List<Message> sent = new ArrayList<>();
     private final List<SendResult> results = new ArrayList<>();
+    private final List<Message> committed = new ArrayList<>();
+    private final List<Message> rolledBack = new ArrayList<>();
     private DefaultMQProducer producer;
 
     void run() throws Exception {
@@ -43,6 +45,16 @@ final class OtherBroker {
             for (Message one : halves) {
                 open.send(one, LocalTransactionState.UNKNOW);
             }
+            // Ended shortly before the swap: the other broker has to find that in the op messages.
+            for (int i = 0; i < 10; i++) {
+                Message one = Sending.messages(topic, turn + "-commit" + i, 1).get(0);
+                open.send(one, LocalTransactionState.COMMIT_MESSAGE);
+                committed.add(one);
+                Message other = Sending.messages(topic, turn + "-rollback" + i, 1).get(0);
+                open.send(other, LocalTransactionState.ROLLBACK_MESSAGE);
+                rolledBack.add(other);
+            }
+            group.await(Sending.keys(committed.subList(committed.size() - 10, committed.size())), 40);
             Interop.check(
                     Collections.disjoint(before, group.keys()),
                     "the group was given messages again");
@@ -53,6 +65,12 @@ final class OtherBroker {
                 group = new Inbox(topic, "*", Interop.prefix + "-other-c", "other-c-" + turn);
             }
         }
+        for (Message one : rolledBack) {
+            Interop.check(!open.asked.containsKey(one.getKeys()), "asked about a rollback");
+        }
+        for (Message one : committed) {
+            Interop.check(!open.asked.containsKey(one.getKeys()), "asked about a commit");
+        }
         producer.shutdown();
         open.close();
     }
@@ -60,6 +78,7 @@ final class OtherBroker {
     private void readBack(String turn) throws Exception {
         Inbox all = new Inbox(topic, "*", Interop.prefix + "-other-" + turn, "other-" + turn);
         all.await(Sending.keys(sent), 40);
+        all.await(Sending.keys(committed), 40);
         for (int i = 0; i < sent.size(); i++) {
             String key = sent.get(i).getKeys();
             MessageExt got = all.only(key);
@@ -71,6 +90,13 @@ final class OtherBroker {
                     "queue offset of " + key);
             String byId = producer.viewMessage(topic, results.get(i).getOffsetMsgId()).getKeys();
             Interop.equal(key, byId, "message by offset id");
+        }
+        for (Message one : committed) {
+            MessageExt got = all.only(one.getKeys());
+            Interop.check(Arrays.equals(one.getBody(), got.getBody()), "other body, committed");
+        }
+        for (Message one : rolledBack) {
+            Interop.check(!all.has(one.getKeys()), one.getKeys() + " was rolled back");
         }
         for (int i = 0; i < sent.size(); i += 20) {
             String key = sent.get(i).getKeys();

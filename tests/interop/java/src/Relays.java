@@ -1,17 +1,26 @@
+import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.PullResult;
+import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageDecoder;
+import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 import org.apache.rocketmq.common.protocol.body.CMResult;
 import org.apache.rocketmq.common.protocol.body.ConsumeMessageDirectlyResult;
 import org.apache.rocketmq.common.protocol.body.ConsumerRunningInfo;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
+import java.net.InetSocketAddress;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** What Apache's admin client has a broker ask a live consumer: Relays NAMESRV PREFIX CASE... */
@@ -86,6 +95,12 @@ final class Relays {
             case "reset-offset":
                 resetOffset();
                 break;
+            case "order-conf":
+                orderConf();
+                break;
+            case "given-up":
+                givenUp();
+                break;
             default:
                 throw new IllegalArgumentException(name);
         }
@@ -136,6 +151,82 @@ final class Relays {
         Interop.equal(4, offsets.size(), "queues");
         offsets.forEach((queue, offset) -> Interop.equal(0L, offset, queue.toString()));
         Interop.eventually(40, "all again", () -> received.get() >= before + COUNT);
+    }
+
+    /** The queues that a topic is ordered over come from the name server. */
+    private void orderConf() throws Exception {
+        String ordered = Interop.topic("order");
+        Properties enable = new Properties();
+        enable.setProperty("orderMessageEnable", "true");
+        admin.updateNameServerConfig(enable, null);
+        admin.createOrUpdateOrderConf(ordered, "broker-a:2", true);
+        DefaultMQProducer producer = Interop.producer("order");
+        List<MessageQueue> queues = producer.fetchPublishMessageQueues(ordered);
+        Interop.equal(2, queues.size(), "queues of " + queues);
+        for (int i = 0; i < 8; i++) {
+            Message one = new Message(ordered, "Tag", "order-" + i, Sending.body("order-" + i));
+            int queue = producer.send(one).getMessageQueue().getQueueId();
+            Interop.check(queue < 2, "sent to queue " + queue);
+        }
+        Interop.equal(
+                "broker-a:2", admin.getKVConfig("ORDER_TOPIC_CONFIG", ordered), "in the table");
+        producer.shutdown();
+    }
+
+    /** What nobody decides is given up, found in its topic, and asked about again on request. */
+    private void givenUp() throws Exception {
+        String broker = address();
+        Properties few = new Properties();
+        few.setProperty("transactionCheckMax", "1");
+        admin.updateBrokerConfig(broker, few);
+        Transactions open = new Transactions("given-up");
+        Message half = Sending.messages(topic, "given-up", 1).get(0);
+        open.send(half, LocalTransactionState.UNKNOW);
+        Interop.eventually(20, "a question", () -> open.asked.containsKey("given-up-0"));
+        MessageExt[] found = {null};
+        Interop.eventually(30, "given up", () -> (found[0] = lookGivenUp()) != null);
+        Interop.check(Arrays.equals(half.getBody(), found[0].getBody()), "other body");
+        Interop.equal(topic, found[0].getProperty("REAL_TOPIC"), "topic it was for");
+        int before = received.get();
+        open.decided.put("given-up-0", LocalTransactionState.COMMIT_MESSAGE);
+        open.asked.clear();
+        String id =
+                MessageDecoder.createMessageId(
+                        (InetSocketAddress) found[0].getStoreHost(), found[0].getCommitLogOffset());
+        Interop.check(admin.resumeCheckHalfMessage(id), "not resumed");
+        Interop.eventually(20, "a second question", () -> open.asked.containsKey("given-up-0"));
+        Interop.eventually(20, "the message", () -> received.get() > before);
+        few.setProperty("transactionCheckMax", "100");
+        admin.updateBrokerConfig(broker, few);
+        open.close();
+    }
+
+    private String address() throws Exception {
+        return admin.examineBrokerClusterInfo()
+                .getBrokerAddrTable()
+                .get("broker-a")
+                .getBrokerAddrs()
+                .get(0L);
+    }
+
+    @SuppressWarnings("deprecation")
+    private MessageExt lookGivenUp() {
+        try {
+            MessageQueue queue = new MessageQueue("TRANS_CHECK_MAX_TIME_TOPIC", "broker-a", 0);
+            DefaultMQPullConsumer reader = new DefaultMQPullConsumer(Interop.prefix + "-given-up");
+            reader.setNamesrvAddr(Interop.namesrv);
+            reader.start();
+            try {
+                PullResult result = reader.pull(queue, "*", 0, 32);
+                return result.getPullStatus() == PullStatus.FOUND
+                        ? result.getMsgFoundList().get(0)
+                        : null;
+            } finally {
+                reader.shutdown();
+            }
+        } catch (Exception e) {
+            return null; // the topic comes with its first message
+        }
     }
 
     private boolean allCommitted() {
