@@ -1,5 +1,6 @@
 //! SQL92 filters: carried by a pull or by heartbeats, on reads and for pulls that wait, refusals.
 
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use ferrocket::message::record;
@@ -190,4 +191,61 @@ fn a_client_may_ask_whether_its_filter_is_served() {
     assert_eq!(cluster.peer().ask(&check("TAG", "a")).code, 0);
     let reply = cluster.peer().ask(&sql("a > > 1", 0));
     assert_eq!(reply.code, 17);
+}
+
+/// Zeroes the bit map of the n-th unit of a queue, in the file that the broker has mapped.
+fn clear_bits(cluster: &Cluster, n: u64) {
+    let file = "consumequeue_ext/T/0/00000000000000000000";
+    let path = cluster.config.store.root().join(file);
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut unit = [0; 34];
+    file.read_exact_at(&mut unit, n * 34).unwrap();
+    assert_eq!(unit[..2], [0, 34]);
+    assert!(unit[20..].iter().any(|byte| *byte != 0), "message {n} passes a filter");
+    file.write_all_at(&[0; 14], n * 34 + 20).unwrap();
+}
+
+#[test]
+fn bit_maps_are_looked_at_before_properties() {
+    let mut cluster = Cluster::with(|config| {
+        config.enable_property_filter = true;
+        config.enable_calc_filter_bit_map = true;
+        config.store.enable_consume_queue_ext = true;
+    });
+    cluster.create_topic("T", 1, 6);
+    let mut client = cluster.peer();
+    accepted(&mut client, &beat("T", "a > 6", 100));
+    // A message of the same millisecond as the filter's birth is held to its properties.
+    std::thread::sleep(Duration::from_millis(2));
+    put_ten(&cluster);
+    let registered = |version| Pull { sys_flag: 0, version, ..Pull::new("T", 0, 0) }.command();
+    assert_eq!(bodies(&client.ask(&registered(100))), b"789");
+    clear_bits(&cluster, 8);
+    assert_eq!(bodies(&client.ask(&registered(100))), b"79");
+    cluster.restart();
+    let mut client = cluster.peer();
+    accepted(&mut client, &beat("T", "a > 6", 100));
+    assert_eq!(bodies(&client.ask(&registered(100))), b"79");
+    // Neither a filter that the pull brings nor one that came later is in the bit maps.
+    assert_eq!(bodies(&client.ask(&sql("a > 6", 0))), b"789");
+    accepted(&mut client, &beat("T", "a > 5", 101));
+    assert_eq!(bodies(&client.ask(&registered(101))), b"6789");
+}
+
+#[test]
+fn filters_whose_bits_have_another_shape_are_forgotten() {
+    let mut cluster = filtering();
+    put_ten(&cluster);
+    let mut client = cluster.peer();
+    accepted(&mut client, &beat("T", "a > 6", 100));
+    let pull = Pull { sys_flag: 0, version: 100, ..Pull::new("T", 0, 0) }.command();
+    assert_eq!(bodies(&client.ask(&pull)), b"789");
+    cluster.config.max_error_rate_of_bloom_filter = 5;
+    cluster.restart();
+    let file = cluster.config.store.root().join("config/consumerFilter.json");
+    assert!(std::fs::read_to_string(file).unwrap().contains("a > 6"));
+    let mut client = cluster.peer();
+    // The same version would wake a filter that is remembered.
+    accepted(&mut client, &beat("T", "a > 7", 100));
+    assert_eq!(bodies(&client.ask(&pull)), b"89");
 }

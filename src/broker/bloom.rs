@@ -1,5 +1,7 @@
 //! Where in a bloom filter's bits a consumer group's filter on a topic stands, as RocketMQ has it
-//! in `consumerFilter.json`: MurmurHash3 (x64, 128 bits) of `group#topic`, hashed twice over.
+//! in `consumerFilter.json`: MurmurHash3 (x64, 128 bits) of `group#topic`, hashed twice over. A bit
+//! map has the bits of all filters that a message passes: bit n is bit n % 8, counted from the
+//! lowest, of byte n / 8.
 
 use std::f64::consts::LOG2_E;
 
@@ -23,6 +25,25 @@ impl Bloom {
         Bloom { hashes, bits: (bits + 7) / 8 * 8 }
     }
 
+    /// Bytes of a bit map.
+    pub fn bytes(self) -> usize {
+        self.bits as usize / 8
+    }
+
+    /// Whether a bit map of this shape may hold a member with these positions.
+    pub fn holds(self, bit_map: &[u8], positions: &[i32]) -> bool {
+        let is_set = |position: &i32| {
+            let byte = bit_map.get(*position as usize / 8);
+            byte.is_none_or(|byte| byte & 1 << (position % 8) != 0)
+        };
+        bit_map.len() != self.bytes() || positions.iter().all(is_set)
+    }
+
+    /// Whether positions are of this shape.
+    pub fn is_valid(self, bits: i32, positions: &[i32]) -> bool {
+        bits == self.bits && positions.len() == self.hashes as usize
+    }
+
     /// The bits of a member.
     pub fn positions(self, member: &str) -> Vec<i32> {
         let hash = murmur3(member.as_bytes());
@@ -32,6 +53,15 @@ impl Bloom {
             (if mixed < 0 { !mixed } else { mixed }) % self.bits
         };
         (1..=self.hashes).map(position).collect()
+    }
+}
+
+/// Sets the bits of a member in a bit map.
+pub fn set(bit_map: &mut [u8], positions: &[i32]) {
+    for position in positions {
+        if let Some(byte) = bit_map.get_mut(*position as usize / 8) {
+            *byte |= 1 << (position % 8);
+        }
     }
 }
 
@@ -93,6 +123,12 @@ mod tests {
         ] {
             assert_eq!(bloom.positions(member), expected, "{member}");
         }
+        let mut bit_map = vec![0; bloom.bytes()];
+        set(&mut bit_map, &[23, 67, 32]);
+        assert_eq!((bit_map.len(), bit_map[2], bit_map[4], bit_map[8]), (14, 128, 1, 8));
+        assert!(bloom.holds(&bit_map, &[67, 23, 32]) && !bloom.holds(&bit_map, &[67, 24, 32]));
+        assert!(bloom.holds(&bit_map[1..], &[1, 2, 3]), "of another shape");
+        assert!(bloom.is_valid(112, &[1, 2, 3]) && !bloom.is_valid(112, &[1, 2]));
         let wide = Bloom::new(1, 1000);
         assert_eq!((wide.hashes, wide.bits), (7, 9592));
         assert_eq!(wide.positions("CG1#TopicA"), [6663, 4811, 2456, 5283, 3431, 3836, 3903]);

@@ -80,7 +80,7 @@ fn enter_consumer(
         let found = broker.topics.ensure(&topic::retry(&name), group.retry_queue_nums, sys_flag);
         created = found.is_some_and(|found| found.created);
     }
-    broker.filters.register(&name, &consumer.subscription_data_set, clock::now_ms());
+    broker.filters.register(&name, &consumer.subscription_data_set, clock::now_ms);
     let changed = broker.clients.register_consumer(channel.conn.id(), channel.clone(), consumer)?;
     let wants_notice = group.is_none_or(|group| group.notify_consumer_ids_changed_enable);
     if changed && wants_notice {

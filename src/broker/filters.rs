@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::bloom::Bloom;
+use super::bloom::{self, Bloom};
 use crate::base::limits::FILTERS_MAX;
 use crate::base::{Result, clock, json, persist};
 use crate::message::filter::{SQL92, Subscription};
 use crate::message::property;
 use crate::message::sql::{Expression, Invalid};
 use crate::protocol::body::heartbeat::SubscriptionData;
+use crate::store::ExtUnit;
 
 /// Filters of a file are taken to have died this long before it was read, in ms.
 const DEAD_BEFORE_LOAD_MS: i64 = 30_000;
@@ -33,6 +34,8 @@ pub struct Filter {
 enum Test {
     None,
     Expression(Arc<Expression>),
+    /// An expression of a heartbeat, which dispatch has held messages to as well.
+    Registered(Arc<Registered>, Bloom),
     /// The group's filter on the topic a retried message came from.
     Origin(Arc<Filters>, Arc<str>),
 }
@@ -48,6 +51,11 @@ impl Filter {
         Filter { tags: None, test: Test::Expression(expression) }
     }
 
+    /// By the expression of the group's heartbeats.
+    pub fn registered(registered: Arc<Registered>, bloom: Bloom) -> Filter {
+        Filter { tags: None, test: Test::Registered(registered, bloom) }
+    }
+
     /// For a retry topic: by tags, and by what its group asks of the topics it came from.
     pub fn origin(tags: Option<Arc<Subscription>>, filters: Arc<Filters>, group: &str) -> Filter {
         Filter { tags, test: Test::Origin(filters, group.into()) }
@@ -56,6 +64,22 @@ impl Filter {
     /// Whether a ConsumeQueue unit's tags code may belong to a message that is wanted.
     pub fn matches_code(&self, tags_code: i64) -> bool {
         self.tags.as_ref().is_none_or(|tags| tags.matches_code(tags_code))
+    }
+
+    /// Whether `matches_ext` has a say.
+    pub fn asks_ext(&self) -> bool {
+        matches!(self.test, Test::Registered(..))
+    }
+
+    /// Whether a message may be wanted, by the bit map that was made when it was dispatched. Bit
+    /// maps know nothing of filters that came later.
+    pub fn matches_ext(&self, unit: &ExtUnit) -> bool {
+        match &self.test {
+            Test::Registered(registered, bloom) if unit.store_timestamp > registered.born_ms => {
+                bloom.holds(unit.bit_map, &registered.positions)
+            }
+            _ => true,
+        }
     }
 
     /// Whether `matches` has a say.
@@ -68,6 +92,7 @@ impl Filter {
         match &self.test {
             Test::None => true,
             Test::Expression(expression) => expression.matches(properties),
+            Test::Registered(registered, _) => registered.compiled.matches(properties),
             Test::Origin(filters, group) => property::get(properties, property::RETRY_TOPIC)
                 .and_then(|topic| filters.find(topic, group))
                 .is_none_or(|found| found.compiled.matches(properties)),
@@ -82,6 +107,8 @@ pub struct Registered {
     /// Version of the subscription it came with.
     pub version: i64,
     expression: String,
+    /// Its place in bit maps.
+    positions: Arc<[i32]>,
     born_ms: i64,
     /// Dead when not before `born_ms`.
     dead_ms: i64,
@@ -102,10 +129,16 @@ pub fn compile(kind: &str, expression: &str) -> std::result::Result<Expression, 
 }
 
 /// Group → topic → filter.
-type Table = HashMap<String, BTreeMap<String, Registered>>;
+type Table = HashMap<String, BTreeMap<String, Arc<Registered>>>;
+
+/// Topic → filters on it, each with its place in bit maps.
+type Index = HashMap<String, Vec<(Arc<Expression>, Arc<[i32]>)>>;
 
 struct State {
+    bloom: Bloom,
     table: Table,
+    /// Of `table`, made anew when filters come or go.
+    index: Index,
     count: usize,
     changed: bool,
 }
@@ -119,23 +152,48 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Reads the filters of `path`, or begins without any.
+    /// Reads the filters of `path`, or begins without any: those whose bits are of another shape
+    /// are forgotten, since bit maps say nothing about them.
     pub fn load(path: &Path, bloom: Bloom) -> Result<Filters> {
         let stored: Stored = persist::load_with_bak(path, json::from_str)?.unwrap_or_default();
-        let table = stored.table(clock::now_ms());
-        let count = table.values().map(BTreeMap::len).sum();
-        let state = RwLock::new(State { table, count, changed: false });
+        let table = if stored.is_of(bloom) {
+            stored.table(clock::now_ms())
+        } else {
+            log::info!(target: "broker", "filters of consumers forgotten: now {bloom:?}");
+            Table::new()
+        };
+        let mut state = State { bloom, table, index: Index::new(), count: 0, changed: false };
+        state.indexed();
+        let state = RwLock::new(state);
         Ok(Filters { path: path.to_owned(), bloom, state, saving: Mutex::new(()) })
     }
 
+    /// The shape of bit maps.
+    pub fn bloom(&self) -> Bloom {
+        self.bloom
+    }
+
+    /// Adds the bit map of a message to `out`; nothing when there is no filter on its topic.
+    pub fn bit_map(&self, topic: &str, properties: &str, out: &mut Vec<u8>) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(filters) = state.index.get(topic) else { return };
+        out.resize(self.bloom.bytes(), 0);
+        for (expression, positions) in filters {
+            if expression.matches(properties) {
+                bloom::set(out, positions);
+            }
+        }
+    }
+
     /// The filter of a group on a topic.
-    pub fn find(&self, topic: &str, group: &str) -> Option<Registered> {
+    pub fn find(&self, topic: &str, group: &str) -> Option<Arc<Registered>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.table.get(group)?.get(topic).cloned()
     }
 
-    /// Takes over the subscriptions of a heartbeat; filters on other topics are dead.
-    pub fn register(&self, group: &str, subscribed: &[SubscriptionData], now_ms: i64) {
+    /// Takes over the subscriptions of a heartbeat; filters on other topics are dead. `now` is read
+    /// once dispatch is kept out: a message stored after a filter's birth has met it.
+    pub fn register(&self, group: &str, subscribed: &[SubscriptionData], now: impl Fn() -> i64) {
         let is_sql = |data: &&SubscriptionData| !data.is_tag() && !data.sub_string.is_empty();
         let wanted: Vec<&SubscriptionData> = subscribed.iter().filter(is_sql).collect();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -144,6 +202,7 @@ impl Filters {
         }
         drop(state);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = now();
         for data in wanted {
             state.register(group, data, now_ms);
         }
@@ -184,6 +243,7 @@ impl State {
     fn register(&mut self, group: &str, data: &SubscriptionData, now_ms: i64) {
         let topics = self.table.get_mut(group);
         if let Some(old) = topics.and_then(|topics| topics.get_mut(&data.topic)) {
+            let old = Arc::make_mut(old);
             let revives = old.is_dead() && data.sub_version == old.version;
             if data.sub_version < old.version || data.sub_version == old.version && !revives {
                 return;
@@ -206,12 +266,13 @@ impl State {
                     compiled: Arc::new(compiled),
                     version: data.sub_version,
                     expression: data.sub_string.clone(),
+                    positions: positions(self.bloom, group, &data.topic),
                     born_ms: now_ms,
                     dead_ms: 0,
                 };
                 let topics = self.table.entry(group.to_owned()).or_default();
-                topics.insert(data.topic.clone(), registered);
-                self.count += 1;
+                topics.insert(data.topic.clone(), Arc::new(registered));
+                self.indexed();
                 self.changed = true;
             }
             Err(error) => {
@@ -223,12 +284,13 @@ impl State {
 
     fn remove(&mut self, group: &str, topic: &str) {
         let Some(topics) = self.table.get_mut(group) else { return };
-        if topics.remove(topic).is_some() {
-            self.count -= 1;
-            self.changed = true;
-        }
+        let removed = topics.remove(topic).is_some();
         if topics.is_empty() {
             self.table.remove(group);
+        }
+        if removed {
+            self.indexed();
+            self.changed = true;
         }
     }
 
@@ -236,7 +298,7 @@ impl State {
     fn bury(&mut self, group: &str, now_ms: i64, is_gone: impl Fn(&str) -> bool) {
         for (topic, registered) in self.table.get_mut(group).into_iter().flatten() {
             if !registered.is_dead() && is_gone(topic) {
-                registered.dead_ms = now_ms;
+                Arc::make_mut(registered).dead_ms = now_ms;
                 self.changed = true;
             }
         }
@@ -250,9 +312,24 @@ impl State {
             });
         }
         self.table.retain(|_, topics| !topics.is_empty());
-        self.count = self.table.values().map(BTreeMap::len).sum();
+        self.indexed();
         self.changed |= self.count != before;
     }
+
+    /// Makes `index` and `count` anew.
+    fn indexed(&mut self) {
+        self.index.clear();
+        self.count = 0;
+        for (topic, registered) in self.table.values().flatten() {
+            let filter = (registered.compiled.clone(), registered.positions.clone());
+            self.index.entry(topic.clone()).or_default().push(filter);
+            self.count += 1;
+        }
+    }
+}
+
+fn positions(bloom: Bloom, group: &str, topic: &str) -> Arc<[i32]> {
+    bloom.positions(&format!("{group}#{topic}")).into()
 }
 
 /// `consumerFilter.json`.
@@ -283,7 +360,7 @@ struct StoredFilter {
     topic: String,
 }
 
-/// Where the filter stands in bitmaps that RocketMQ keeps beside ConsumeQueues; not read here.
+/// Where the filter stands in bit maps.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct StoredBloom {
@@ -301,7 +378,7 @@ impl Stored {
                 let filter = StoredFilter {
                     bloom_filter_data: StoredBloom {
                         bit_num: bloom.bits,
-                        bit_pos: bloom.positions(&format!("{group}#{topic}")),
+                        bit_pos: registered.positions.to_vec(),
                     },
                     born_time: registered.born_ms,
                     client_version: registered.version,
@@ -316,6 +393,16 @@ impl Stored {
             }
         }
         stored
+    }
+
+    /// Whether every filter's bits are those of `bloom`.
+    fn is_of(&self, bloom: Bloom) -> bool {
+        let mut all =
+            self.filter_data_by_topic.values().flat_map(|of| of.group_filter_data.values());
+        all.all(|filter| {
+            let StoredBloom { bit_num, bit_pos } = &filter.bloom_filter_data;
+            bloom.is_valid(*bit_num, bit_pos)
+        })
     }
 
     /// What was alive is dead until its clients come again.
@@ -341,10 +428,11 @@ impl Stored {
                 compiled,
                 version: filter.client_version,
                 expression: filter.expression,
+                positions: filter.bloom_filter_data.bit_pos.into(),
                 born_ms: filter.born_time,
                 dead_ms,
             };
-            table.entry(group).or_default().insert(topic, registered);
+            table.entry(group).or_default().insert(topic, Arc::new(registered));
         }
         table
     }
@@ -378,7 +466,7 @@ mod tests {
     fn versions_decide_what_counts() {
         let dir = tempfile::tempdir().unwrap();
         let filters = filters(&dir);
-        let beat = |data: &[SubscriptionData]| filters.register("g", data, 1000);
+        let beat = |data: &[SubscriptionData]| filters.register("g", data, || 1000);
         beat(&[sql("T", "a = 1", 5), SubscriptionData::default()]);
         assert_eq!(look(&filters, "T"), Some((false, 5, true)));
         beat(&[sql("T", "a = 2", 5)]);
@@ -407,7 +495,7 @@ mod tests {
     fn the_file_is_java_s_and_the_dead_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let kept = filters(&dir);
-        kept.register("CG1", &[sql("TopicA", "a > 5", 7)], 1000);
+        kept.register("CG1", &[sql("TopicA", "a > 5", 7)], || 1000);
         kept.persist(1000, 100).unwrap();
         let path = dir.path().join("consumerFilter.json");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -431,7 +519,7 @@ mod tests {
     fn retried_messages_are_held_to_the_filter_of_their_topic() {
         let dir = tempfile::tempdir().unwrap();
         let filters = Arc::new(filters(&dir));
-        filters.register("g", &[sql("T", "a = 1", 5)], 1000);
+        filters.register("g", &[sql("T", "a = 1", 5)], || 1000);
         let filter = Filter::origin(None, filters, "g");
         assert!(filter.asks_properties() && filter.matches_code(7));
         assert!(filter.matches("RETRY_TOPIC\u{1}T\u{2}a\u{1}1"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Broker;
-use super::filters::{self, Filter};
+use super::filters::{self, Filter, Registered};
 use super::hold::Waiting;
 use super::requests::Pool;
 use super::send::{FAQ, forbidden_broker};
@@ -19,7 +19,7 @@ use crate::config::{BrokerConfig, BrokerRole};
 use crate::dispatch::Outcome;
 use crate::message::filter::{ALL, Subscription};
 use crate::message::flags::{PERM_READ, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
-use crate::message::sql::{Expression, Invalid};
+use crate::message::sql::Invalid;
 use crate::message::{MessageRef, property, topic};
 use crate::net::{Request, Responder};
 use crate::protocol::Command;
@@ -29,7 +29,7 @@ use crate::protocol::body::heartbeat::MessageModel;
 use crate::protocol::code::response;
 use crate::protocol::command::{FLAG_RESPONSE, VERSION};
 use crate::protocol::headers::pull::{PullMessage, PullMessageReply};
-use crate::store::{GetResult, GetStatus};
+use crate::store::{ExtUnit, GetResult, GetStatus, Pass};
 
 /// Pulls that whoever dispatches their messages answers himself: a hop to the pull pool costs more.
 const ANSWERED_HERE: usize = 4;
@@ -197,14 +197,14 @@ fn filter_of(
             if !config.enable_property_filter {
                 return Err(no_expressions(&found.expression_type));
             }
-            let expression = match registered {
-                Some(expression) => expression,
-                None => Arc::new(
+            let filter = match registered {
+                Some(registered) => Filter::registered(registered, broker.filters.bloom()),
+                None => Filter::expression(Arc::new(
                     filters::compile(&found.expression_type, &found.sub_string)
                         .map_err(bad_expression)?,
-                ),
+                )),
             };
-            return Ok((!found.class_filter_mode).then(|| Filter::expression(expression)));
+            return Ok((!found.class_filter_mode).then_some(filter));
         }
         tags => tags,
     };
@@ -217,7 +217,7 @@ fn filter_of(
 }
 
 /// The expression of the group's heartbeats.
-fn registered(broker: &Broker, header: &PullMessage) -> Result<Arc<Expression>> {
+fn registered(broker: &Broker, header: &PullMessage) -> Result<Arc<Registered>> {
     let Some(found) = broker.filters.find(header.topic, header.consumer_group) else {
         let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
         return Err(Error::refused(response::FILTER_DATA_NOT_EXIST, remark));
@@ -226,7 +226,7 @@ fn registered(broker: &Broker, header: &PullMessage) -> Result<Arc<Expression>> 
         let remark = "the consumer's consumer filter data not latest";
         return Err(Error::refused(response::FILTER_DATA_NOT_LATEST, remark));
     }
-    Ok(found.compiled)
+    Ok(found)
 }
 
 /// The subscription of the group's newest heartbeat; `None`: every message.
@@ -281,12 +281,16 @@ pub fn bad_expression(why: Invalid) -> Error {
 }
 
 fn read(broker: &Broker, wanted: &Wanted) -> GetResult {
-    let matches = |code: i64| wanted.filter.is_none_or(|filter| filter.matches_code(code));
-    let Wanted { topic, queue_id, offset, max, .. } = *wanted;
-    let wanted = wanted.filter.filter(|filter| filter.asks_properties());
-    let wanted = wanted.map(|filter| |properties: &str| filter.matches(properties));
-    let wanted = wanted.as_ref().map(|wanted| wanted as &dyn Fn(&str) -> bool);
-    broker.store.get_where(topic, queue_id, offset, max, &matches, wanted)
+    let Wanted { topic, queue_id, offset, max, filter, .. } = *wanted;
+    let tags = |code: i64| filter.is_none_or(|filter| filter.matches_code(code));
+    let ext = |unit: &ExtUnit<'_>| filter.is_none_or(|filter| filter.matches_ext(unit));
+    let properties = |text: &str| filter.is_none_or(|filter| filter.matches(text));
+    let pass = Pass {
+        tags: &tags,
+        ext: filter.filter(|filter| filter.asks_ext()).map(|_| &ext as _),
+        properties: filter.filter(|filter| filter.asks_properties()).map(|_| &properties as _),
+    };
+    broker.store.get_where(topic, queue_id, offset, max, &pass)
 }
 
 fn code_of(got: &GetResult, wanted: &Wanted) -> i32 {

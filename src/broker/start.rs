@@ -79,7 +79,8 @@ impl Broker {
         let config = Arc::new(Live::new(config));
         let hold = Arc::new(Hold::default());
         let this = Arc::new(OnceLock::new());
-        let store = Store::open(config.clone(), listener(hold.clone(), this.clone()))?;
+        let listener = listener(hold.clone(), filters.clone(), this.clone());
+        let store = Store::open(config.clone(), listener)?;
         let addresses = Arc::new(OnceLock::new());
         let register = Register::new(config.clone(), topics.clone(), client, addresses.clone());
         let boot_ms = clock::now_ms();
@@ -295,7 +296,11 @@ fn save_filters(filters: &Filters, config: &BrokerConfig) {
 }
 
 /// Wakes the pulls that wait for a message, on the thread that dispatches it.
-fn listener(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> Listener {
+fn listener(
+    hold: Arc<Hold<Held>>,
+    filters: Arc<Filters>,
+    broker: Arc<OnceLock<Weak<Broker>>>,
+) -> Listener {
     let (waiting, told) = (hold.count(), hold.clone());
     let arrived = move |arrival: &Arrival| {
         let Arrival { topic, queue_id, queue_offset, tags_code, properties, .. } = *arrival;
@@ -309,7 +314,15 @@ fn listener(hold: Arc<Hold<Held>>, broker: Arc<OnceLock<Weak<Broker>>>) -> Liste
             pull::resume(&broker, woken);
         }
     };
-    Listener { waiting, arrived: Box::new(arrived), done: Box::new(done) }
+    let bit_map = move |topic: &str, properties: &str, out: &mut Vec<u8>| {
+        filters.bit_map(topic, properties, out);
+    };
+    Listener {
+        waiting,
+        arrived: Box::new(arrived),
+        done: Box::new(done),
+        bit_map: Box::new(bit_map),
+    }
 }
 
 /// The main port and the fast one, two below; port 0 lets the system choose both.

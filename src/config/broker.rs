@@ -165,10 +165,11 @@ section! {
             "startAcceptSendRequestTimeStamp" unit("ms since 1970") live;
         /// Tell producers to trace messages.
         trace_on: bool = true, "traceOn" live;
-        /// Compute filter bitmaps when messages are dispatched.
-        enable_calc_filter_bit_map: bool = false, "enableCalcFilterBitMap" later;
-        /// Consumers that those bitmaps are made for: with the next key, their shape in
-        /// consumerFilter.json, which RocketMQ compares.
+        /// Note, with enableConsumeQueueExt, which SQL92 filters each message passes when it is
+        /// dispatched, so that pulls need not look at its properties.
+        enable_calc_filter_bit_map: bool = false, "enableCalcFilterBitMap" live;
+        /// Consumers that those bit maps are made for: with the next key, their shape. A change
+        /// forgets the filters of consumerFilter.json.
         expect_consumer_num_use_filter: i32 = 32,
             "expectConsumerNumUseFilter" within(1, 1_048_576);
         /// Wrong hits that are tolerated in them.

@@ -49,14 +49,15 @@ section! {
         /// Length of one ConsumeQueue file; rounded up to whole units of 20 bytes.
         mapped_file_size_consume_queue: i32 = 6_000_000,
             "mappedFileSizeConsumeQueue" unit("bytes") at_least(20);
-        /// Keep filter data beside each ConsumeQueue.
-        enable_consume_queue_ext: bool = false, "enableConsumeQueueExt" later;
-        /// Length of one file of that filter data.
+        /// Keep tags code, store time and filter bit map of each message beside its ConsumeQueue.
+        enable_consume_queue_ext: bool = false, "enableConsumeQueueExt";
+        /// Length of one of these files.
         mapped_file_size_consume_queue_ext: i32 = 50_331_648,
-            "mappedFileSizeConsumeQueueExt" unit("bytes") later;
-        /// Length of a filter bitmap there.
+            "mappedFileSizeConsumeQueueExt" unit("bytes") at_least(1024);
+        /// Length of a filter bit map; RocketMQ, too, calculates it from
+        /// expectConsumerNumUseFilter and maxErrorRateOfBloomFilter, whatever is set.
         bit_map_length_consume_queue_ext: i32 = 64,
-            "bitMapLengthConsumeQueueExt" unit("bits") later;
+            "bitMapLengthConsumeQueueExt" unit("bits") unused;
         /// Pause between two flushes of the CommitLog under ASYNC_FLUSH.
         flush_interval_commit_log: i32 = 500, "flushIntervalCommitLog" unit("ms") at_least(1) star;
         /// Pause between two copies from the transient pool to the file.

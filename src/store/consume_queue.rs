@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::consume_queue_ext::{self, Ext, ExtUnit};
 use super::mapped::{MappedFile, PAGE_BYTES};
 use super::queue_files::QueueFiles;
 use super::queue_scan::Found;
@@ -16,6 +17,8 @@ use crate::base::Result;
 pub const UNIT_BYTES: usize = 20;
 const UNIT: i64 = UNIT_BYTES as i64;
 const PAGE: i64 = PAGE_BYTES as i64;
+/// So many units from the end are looked at for an ext address.
+const EXT_LOOKED_FOR: usize = 1000;
 /// Bytes of the shortest record.
 const RECORD_BYTES_MIN: i64 = 91;
 
@@ -90,6 +93,8 @@ impl Units {
 pub struct Queue {
     topic: Arc<str>,
     queue_id: i32,
+    /// What more is kept of each message.
+    ext: Option<Box<Ext>>,
     /// Queue offset of the next message put; read and raised under the put lock only.
     pub next_offset: AtomicI64,
     files: QueueFiles,
@@ -108,10 +113,17 @@ pub struct Queue {
 
 impl Queue {
     /// The queue of these files, as they were found.
-    pub(super) fn new(topic: Arc<str>, queue_id: i32, files: QueueFiles, found: &Found) -> Queue {
+    pub(super) fn new(
+        topic: Arc<str>,
+        queue_id: i32,
+        files: QueueFiles,
+        found: &Found,
+        ext: Option<Ext>,
+    ) -> Queue {
         Queue {
             topic,
             queue_id,
+            ext: ext.map(Box::new),
             next_offset: AtomicI64::new(found.end / UNIT),
             min: AtomicI64::new(found.min),
             flushed: AtomicI64::new(found.end),
@@ -173,6 +185,25 @@ impl Queue {
         units.file.bytes(units.position, UNIT_BYTES).map(Unit::from_bytes)
     }
 
+    /// Shows `look` what stands beside the queue for a unit that holds an address in place of its
+    /// tags code; `None` when it is not there.
+    pub fn ext<R>(&self, address: i64, look: impl FnOnce(ExtUnit<'_>) -> R) -> Option<R> {
+        self.ext.as_ref()?.get(address, look)
+    }
+
+    /// Whether `append` takes a unit to stand beside the queue.
+    pub fn has_ext(&self) -> bool {
+        self.ext.is_some()
+    }
+
+    /// The tags code of a unit; `None` when it is lost.
+    pub fn tags_code(&self, unit: &Unit) -> Option<i64> {
+        match consume_queue_ext::is_address(unit.tags_code) {
+            true => self.ext(unit.tags_code, |ext| ext.tags_code),
+            false => Some(unit.tags_code),
+        }
+    }
+
     fn file_bytes(&self) -> i64 {
         self.files.size()
     }
@@ -182,8 +213,9 @@ impl Queue {
     }
 
     /// Appends the unit of the message at queue offset `offset`; false when the queue has it
-    /// already. Errors: no file, or no disk space for it; nothing was appended then.
-    pub fn append(&self, offset: i64, unit: Unit) -> Result<bool> {
+    /// already. Where the queue has such files, `ext` is kept beside it. Errors: no file, or no
+    /// disk space for it; nothing was appended then.
+    pub fn append(&self, offset: i64, unit: Unit, ext: Option<&ExtUnit<'_>>) -> Result<bool> {
         if unit.end() <= self.max_physical() {
             return Ok(false);
         }
@@ -199,11 +231,21 @@ impl Queue {
         if offset != 0 && at < current {
             return Ok(false);
         }
+        let tags_code = self.put_ext(ext).unwrap_or(unit.tags_code);
+        let unit = Unit { tags_code, ..unit };
         if offset != 0 && at > current {
             return self.append_behind_gap(at, current, unit).map(|()| true);
         }
         self.add(unit, current)?;
         Ok(true)
+    }
+
+    /// The address of the ext unit, stored; `None`: the tags code itself must do.
+    fn put_ext(&self, unit: Option<&ExtUnit<'_>>) -> Option<i64> {
+        self.ext.as_ref()?.put(unit?).unwrap_or_else(|e| {
+            log::warn!(target: "store", "{self}: only the tags code is kept: {e}");
+            None
+        })
     }
 
     fn add(&self, unit: Unit, at: i64) -> Result<()> {
@@ -270,6 +312,21 @@ impl Queue {
         let Some(first) = self.files.first() else { return };
         let min = first.start + first.before(min_physical) as i64 * UNIT;
         self.min.fetch_max(min, AcqRel);
+        if let Some(ext) = &self.ext
+            && let Some(unit) = self.unit(self.min_offset())
+            && let Err(e) = ext.drop_before(unit.tags_code)
+        {
+            log::warn!(target: "store", "{self}: {e}");
+        }
+    }
+
+    /// Finds the end of what stands beside the queue.
+    pub(super) fn recover_ext(&self) -> Result<()> {
+        let Some(ext) = &self.ext else { return Ok(()) };
+        let end = self.max_offset();
+        let last = (self.min_offset()..end).rev().take(EXT_LOOKED_FOR);
+        let mut codes = last.map_while(|at| self.unit(at)).map(|unit| unit.tags_code);
+        ext.recover(codes.find(|code| consume_queue_ext::is_address(*code)))
     }
 
     /// Deletes at most one file, never the last, whose records are all below `min_physical`;
@@ -296,6 +353,9 @@ impl Queue {
         if to / PAGE - from / PAGE < least_pages {
             return Ok(false);
         }
+        if let Some(ext) = &self.ext {
+            ext.flush()?;
+        }
         self.files.flush(from, to)?;
         self.set_flushed(to);
         Ok(true)
@@ -315,6 +375,9 @@ impl Queue {
     pub(super) fn destroy(&self) -> Result<()> {
         let _writing = self.writing();
         self.deleted.store(true, Release);
+        if let Some(ext) = &self.ext {
+            ext.destroy()?;
+        }
         self.files.destroy()
     }
 

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::consume_queue::Unit;
+use super::consume_queue::{Queue, Unit};
 use super::{PutStatus, Store, WaitFor};
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock, json, persist};
-use crate::message::{Message, MessageRef, flags, property, record, topic};
+use crate::message::record::{self, RecordView};
+use crate::message::{Message, MessageRef, flags, property, topic};
 
 /// Messages of a level delivered before the next level has its turn.
 const TURN: usize = 1000;
@@ -189,8 +190,9 @@ impl Delivery {
                 break;
             };
             // A time further away than the delay means that the clock was set back.
-            let due = unit.tags_code.min(self.levels.deliver_at(level, now));
-            if due > now && due == unit.tags_code {
+            let asked = self.asked(&queue, &unit, level);
+            let due = asked.min(self.levels.deliver_at(level, now));
+            if due > now && due == asked {
                 turn = Turn::NotBefore(due);
                 break;
             }
@@ -213,6 +215,15 @@ impl Delivery {
             self.offsets().insert(level, offset);
         }
         turn
+    }
+
+    /// When a message is to be delivered. Where that is lost, its store time tells.
+    fn asked(&self, queue: &Queue, unit: &Unit, level: i32) -> i64 {
+        queue.tags_code(unit).unwrap_or_else(|| {
+            let record = self.store.record_at(unit.physical_offset);
+            let view = record.as_ref().and_then(|record| RecordView::new(record.as_bytes()));
+            view.map_or(0, |record| self.levels.deliver_at(level, record.store_timestamp()))
+        })
     }
 
     /// Stores one message under its real topic. One that cannot be read is passed over, and one

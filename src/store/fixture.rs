@@ -22,7 +22,12 @@ pub fn config(root: &Path) -> BrokerConfig {
 
 /// A listener that nobody waits with.
 pub fn listener(arrived: impl Fn(&Arrival<'_>) + Send + Sync + 'static) -> Listener {
-    Listener { waiting: Arc::default(), arrived: Box::new(arrived), done: Box::new(|| ()) }
+    Listener {
+        waiting: Arc::default(),
+        arrived: Box::new(arrived),
+        done: Box::new(|| ()),
+        bit_map: Box::new(|_, _, _| ()),
+    }
 }
 
 pub fn open_with(

@@ -21,6 +21,11 @@ pub fn consume_queue_dir(root: &Path) -> PathBuf {
     root.join("consumequeue")
 }
 
+/// What is kept beside them, in the same way.
+pub fn consume_queue_ext_dir(root: &Path) -> PathBuf {
+    root.join("consumequeue_ext")
+}
+
 /// Index files.
 pub fn index_dir(root: &Path) -> PathBuf {
     root.join("index")

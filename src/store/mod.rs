@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod clean;
 pub mod commit_log;
 pub mod consume_queue;
+pub mod consume_queue_ext;
 pub mod delay;
 pub mod disk;
 pub mod durable;
@@ -52,16 +53,17 @@ use flush::{Flush, FlushQueues};
 use index::Index;
 use lock::StoreLock;
 use queue_scan::LogView;
-use queues::QueueTable;
+use queues::{ExtFiles, QueueTable};
 use reput::{Begin, Derived, Reput};
 use running::{Refusal, RunningFlags};
 use segments::Segments;
 use stats::Stats;
 
+pub use consume_queue_ext::ExtUnit;
 pub use durable::{Done, GroupHook, WaitFor};
 pub use put::Put;
 pub use query::QueryResult;
-pub use read::GetResult;
+pub use read::{GetResult, Pass};
 pub use reput::{Arrival, Listener};
 pub use status::{GetStatus, PutStatus};
 
@@ -116,7 +118,11 @@ impl Store {
             recover::stands(&segments, topic, id, offset, unit).is_some()
         };
         let view = LogView { min, end: found.end, stands: &stands };
-        let (queues, damaged_from) = QueueTable::load(&queue_dir, queue_bytes, &view)?;
+        let ext = now.store.enable_consume_queue_ext.then(|| ExtFiles {
+            dir: layout::consume_queue_ext_dir(&root),
+            file_bytes: now.store.mapped_file_size_consume_queue_ext.max(1) as usize,
+        });
+        let (queues, damaged_from) = QueueTable::load(&queue_dir, queue_bytes, ext, &view)?;
         if segments.is_empty() {
             queues.destroy_all()?;
         }

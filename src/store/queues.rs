@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
+use super::consume_queue_ext::{Ext, ExtUnit};
 use super::queue_files::{Maps, QueueFiles};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
@@ -21,10 +22,18 @@ type Topics = HashMap<Arc<str>, Vec<Arc<Queue>>>;
 /// From so many queues with new units on, all of the file system is flushed at once.
 const FLUSH_ALL_FROM: usize = 512;
 
+/// Where what stands beside the queues is, below `dir` as the queues are, and the length of each
+/// file.
+pub struct ExtFiles {
+    pub dir: PathBuf,
+    pub file_bytes: usize,
+}
+
 /// topic → queue id → queue. A look-up takes a shared lock and allocates nothing.
 pub struct QueueTable {
     dir: PathBuf,
     file_bytes: usize,
+    ext: Option<ExtFiles>,
     maps: Arc<Maps>,
     topics: RwLock<Topics>,
     /// Held while a topic's files are deleted, and to add a queue: the files of a new queue are
@@ -38,10 +47,16 @@ impl QueueTable {
     /// The queues found below `dir` as `<topic>/<queueId>/`, as far as the log has their messages.
     /// `file_bytes` is the length of each file, rounded up to whole units. Also says from which
     /// physical offset on the log must be dispatched again for queues that were damaged.
-    pub fn load(dir: &Path, file_bytes: usize, log: &LogView<'_>) -> Result<(QueueTable, i64)> {
+    pub fn load(
+        dir: &Path,
+        file_bytes: usize,
+        ext: Option<ExtFiles>,
+        log: &LogView<'_>,
+    ) -> Result<(QueueTable, i64)> {
         let table =
             QueueTable {
                 dir: dir.to_path_buf(),
+                ext,
                 file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
                 maps: Maps::new(sys::host::maps_max().map_or(QUEUE_FILES_MAPPED_MAX, |system| {
                     QUEUE_FILES_MAPPED_MAX.min(system / 2)
@@ -87,7 +102,8 @@ impl QueueTable {
                     found.end / UNIT_BYTES as i64, (log.end - begin).max(0));
                 from = from.min(begin);
             }
-            self.insert(topic, *queue_id, &found);
+            let ext = self.ext_of(topic, *queue_id)?;
+            self.insert(topic, *queue_id, &found, ext).recover_ext()?;
         }
         Ok(from)
     }
@@ -114,10 +130,18 @@ impl QueueTable {
             return Err(Error::Corrupt(format!("topic {topic:?} cannot name a directory")));
         }
         let _none_deleting = self.deleting();
-        Ok(self.insert(topic, queue_id, &Found::default()))
+        let ext = self.ext_of(topic, queue_id)?;
+        Ok(self.insert(topic, queue_id, &Found::default(), ext))
     }
 
-    fn insert(&self, topic: &str, queue_id: i32, found: &Found) -> Arc<Queue> {
+    fn ext_of(&self, topic: &str, queue_id: i32) -> Result<Option<Ext>> {
+        let load = |of: &ExtFiles| {
+            Ext::load(&of.dir.join(topic).join(queue_id.to_string()), of.file_bytes)
+        };
+        self.ext.as_ref().map(load).transpose()
+    }
+
+    fn insert(&self, topic: &str, queue_id: i32, found: &Found, ext: Option<Ext>) -> Arc<Queue> {
         let (dir, size) = (self.queue_dir(topic, queue_id), self.file_bytes);
         let files = QueueFiles::new(dir, size, self.maps.clone(), &found.starts, found.end);
         let mut topics = self.write();
@@ -129,7 +153,7 @@ impl QueueTable {
         match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
             Ok(index) => queues[index].clone(),
             Err(index) => {
-                let queue = Arc::new(Queue::new(name, queue_id, files, found));
+                let queue = Arc::new(Queue::new(name, queue_id, files, found, ext));
                 queues.insert(index, queue.clone());
                 queue
             }
@@ -153,8 +177,14 @@ impl QueueTable {
     }
 
     /// Appends to a queue and remembers that it is to be flushed; see `Queue::append`.
-    pub fn append(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) -> Result<bool> {
-        let added = queue.append(offset, unit)?;
+    pub fn append(
+        &self,
+        queue: &Arc<Queue>,
+        offset: i64,
+        unit: Unit,
+        ext: Option<&ExtUnit<'_>>,
+    ) -> Result<bool> {
+        let added = queue.append(offset, unit, ext)?;
         if added && !queue.dirty.swap(true, AcqRel) {
             self.dirty().push(queue.clone());
         }
@@ -195,13 +225,8 @@ impl QueueTable {
         for queue in &queues {
             queue.destroy()?;
         }
-        let dir = self.dir.join(topic);
-        match sys::file::remove_dir(&dir) {
-            Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-                Err(e).what(|| format!("remove {}", dir.display()))
-            }
-            _ => Ok(()),
-        }
+        let beside = self.ext.as_ref().map(|ext| ext.dir.join(topic));
+        [Some(self.dir.join(topic)), beside].iter().flatten().try_for_each(|dir| remove_empty(dir))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Topics> {
@@ -241,6 +266,16 @@ impl QueueTable {
     /// How many files are mapped.
     pub fn mapped(&self) -> usize {
         self.maps.mapped()
+    }
+}
+
+/// Removes a directory; one that is not there or not empty is left as it is.
+fn remove_empty(dir: &Path) -> Result<()> {
+    match sys::file::remove_dir(dir) {
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(e).what(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Store;
 use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
+use super::consume_queue_ext::{self, ExtUnit};
 use super::mapped::MappedFile;
 use super::status::GetStatus;
 use crate::base::slice::Slice;
@@ -64,22 +65,21 @@ impl Store {
         max_count: i32,
         filter: &dyn Fn(i64) -> bool,
     ) -> GetResult {
-        self.get_where(topic, queue_id, offset, max_count, filter, None)
+        let pass = Pass { tags: filter, ext: None, properties: None };
+        self.get_where(topic, queue_id, offset, max_count, &pass)
     }
 
-    /// The same, of those whose properties pass `wanted`.
+    /// The same, of those that pass all of `pass`.
     pub fn get_where(
         &self,
         topic: &str,
         queue_id: i32,
         offset: i64,
         max_count: i32,
-        filter: &dyn Fn(i64) -> bool,
-        wanted: Option<&dyn Fn(&str) -> bool>,
+        pass: &Pass,
     ) -> GetResult {
         let began = Instant::now();
-        let pass = Pass { filter, wanted };
-        let result = self.look_up(topic, queue_id, offset, max_count, &pass);
+        let result = self.look_up(topic, queue_id, offset, max_count, pass);
         self.stats.get(result.count.into(), began.elapsed());
         result
     }
@@ -117,7 +117,7 @@ impl Store {
             return nothing(GetStatus::OffsetFoundNull, next, (min, max));
         };
         let limits = Limits::new(&config.store, max_count, &self.log);
-        let mut scan = Scan::new(&self.log, &limits);
+        let mut scan = Scan::new(&self.log, &queue, &limits);
         let mut scanned = 0;
         for unit in units.iter().take(SCAN_UNITS_MIN.max(limits.count)) {
             if !scan.unit(unit, pass) {
@@ -260,16 +260,31 @@ fn memory_bytes() -> u64 {
 }
 
 /// What a get returns of what it looks at.
-struct Pass<'a> {
-    /// By tags code.
-    filter: &'a dyn Fn(i64) -> bool,
+pub struct Pass<'a> {
+    /// By tags code; one whose code is lost passes.
+    pub tags: &'a dyn Fn(i64) -> bool,
+    /// By what stands beside the queue, before the record is looked at.
+    pub ext: Option<&'a dyn Fn(&ExtUnit<'_>) -> bool>,
     /// By the properties of the record.
-    wanted: Option<&'a dyn Fn(&str) -> bool>,
+    pub properties: Option<&'a dyn Fn(&str) -> bool>,
+}
+
+impl Pass<'_> {
+    fn unit(&self, queue: &Queue, tags_code: i64) -> bool {
+        if !consume_queue_ext::is_address(tags_code) {
+            return (self.tags)(tags_code);
+        }
+        let ext = |unit: ExtUnit<'_>| {
+            (self.tags)(unit.tags_code) && self.ext.is_none_or(|passes| passes(&unit))
+        };
+        queue.ext(tags_code, ext).unwrap_or(true)
+    }
 }
 
 /// Walks units and collects their records.
 struct Scan<'a> {
     log: &'a CommitLog,
+    queue: &'a Queue,
     limits: &'a Limits,
     /// File of the last record.
     file: Option<Arc<MappedFile>>,
@@ -285,9 +300,10 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(log: &'a CommitLog, limits: &'a Limits) -> Scan<'a> {
+    fn new(log: &'a CommitLog, queue: &'a Queue, limits: &'a Limits) -> Scan<'a> {
         Scan {
             log,
+            queue,
             limits,
             file: None,
             open: (0, 0),
@@ -310,7 +326,7 @@ impl<'a> Scan<'a> {
         if self.is_full(unit.physical_offset, size) {
             return false;
         }
-        if !(pass.filter)(unit.tags_code) {
+        if !pass.unit(self.queue, unit.tags_code) {
             return true;
         }
         match self.position(unit.physical_offset, size) {
@@ -331,7 +347,7 @@ impl<'a> Scan<'a> {
 
     /// Whether the record at this place of `file` has properties that are wanted.
     fn passes(&self, position: usize, size: usize, pass: &Pass) -> bool {
-        let Some(wanted) = pass.wanted else { return true };
+        let Some(wanted) = pass.properties else { return true };
         let bytes = self.file.as_ref().and_then(|file| file.bytes(position, size));
         bytes.and_then(RecordView::new).is_some_and(|record| wanted(record.properties()))
     }

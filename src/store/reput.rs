@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpoint;
 use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
+use super::consume_queue_ext::ExtUnit;
 use super::delay::DelayLevels;
 use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
@@ -46,6 +47,10 @@ pub struct Arrival<'a> {
     pub properties: &'a str,
 }
 
+/// Adds the bit map of the filters that a message passes, by its topic and property string, to a
+/// buffer; nothing when no filter is on its topic.
+pub type BitMap = Box<dyn Fn(&str, &str, &mut Vec<u8>) + Send + Sync>;
+
 /// Who waits for messages, and how he learns of them: on whichever thread dispatches them.
 pub struct Listener {
     /// How many wait. Raised with sequential consistency before the queue is looked at.
@@ -54,6 +59,7 @@ pub struct Listener {
     pub arrived: Box<dyn Fn(&Arrival<'_>) + Send + Sync>,
     /// Told when a few have arrived, and after the last one.
     pub done: Box<dyn Fn() + Send + Sync>,
+    pub bit_map: BitMap,
 }
 
 /// Where dispatch begins after a start.
@@ -131,6 +137,8 @@ struct Round {
     /// The queue of the record before: most often the queue of this one too.
     queue: Option<Arc<Queue>>,
     config: Arc<BrokerConfig>,
+    /// Buffer for bit maps.
+    bit_map: Vec<u8>,
 }
 
 impl Round {
@@ -148,7 +156,7 @@ impl Reput {
         listener: Listener,
         begin: Begin,
     ) -> Result<Reput> {
-        let round = Mutex::new(Round { queue: None, config: config.get() });
+        let round = Round { queue: None, config: config.get(), bit_map: Vec::new() };
         Ok(Reput {
             delays: DelayLevels::parse(&config.get().store.message_delay_level)?,
             log,
@@ -157,7 +165,7 @@ impl Reput {
             listener,
             position: AtomicI64::new(begin.from),
             begin,
-            round,
+            round: Mutex::new(round),
             rest: AtomicU8::new(rest::NONE),
             stopping: AtomicBool::new(false),
             thread: OnceLock::new(),
@@ -388,7 +396,7 @@ impl Reput {
     /// A listener that panics must not end dispatch.
     fn tell(&self, what: impl Fn()) {
         if catch_unwind(AssertUnwindSafe(what)).is_err() {
-            log::error!(target: "store", "the listener of arrivals panicked at {}", self.position());
+            log::error!(target: "store", "the listener panicked at {}", self.position());
         }
     }
 
@@ -415,7 +423,15 @@ impl Reput {
                 }
             },
         };
-        queues.append(queue, record.queue_offset(), unit)?;
+        let ext = queue.has_ext().then(|| {
+            round.bit_map.clear();
+            if round.config.enable_calc_filter_bit_map {
+                (self.listener.bit_map)(topic, record.properties(), &mut round.bit_map);
+            }
+            let store_timestamp = record.store_timestamp();
+            ExtUnit { tags_code, store_timestamp, bit_map: &round.bit_map }
+        });
+        queues.append(queue, record.queue_offset(), unit, ext.as_ref())?;
         if position < self.begin.end {
             queue.next_offset.fetch_max(queue.max_offset(), AcqRel);
         }

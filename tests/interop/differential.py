@@ -2,8 +2,8 @@
 
     tests/interop/differential.py [--keep] [--show LABEL] [--known]
 
-Cases of run.py: differential/answers, and differential/stores (stores.py); both with
-run.py --differential.
+Cases of run.py: differential/answers, differential/stores (stores.py) and differential/filter-data
+(filterdata.py); all with run.py --differential.
 
 The requests are in requests_*.py. Compared are the answer's code,
 remark, ext fields, body and codec: JSON as data, stored records field by field. Not compared are
@@ -14,6 +14,7 @@ is none any more fails as well.
 
 import argparse
 import fnmatch
+import functools
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import threading
 import time
 import traceback
 
+import filterdata
 import requests_broker
 import requests_namesrv
 import stores
@@ -294,16 +296,20 @@ def answers(folder, show=None, known=False):
     return f"{len(result.failures)} answers differ" if result.failures else None
 
 
-def exchanged(folder):
+def exchanged(run, folder):
     """Stores of one kind opened by the other; what is wrong, if anything."""
     wrong = []
-    for name, faults in stores.run(folder):
+    for name, faults in run(folder):
         print("".join(f"{name}: {fault}\n" for fault in faults[:LINES_SHOWN]), end="")
         wrong += [name] if faults else []
     return f"{', '.join(wrong)}: see above" if wrong else None
 
 
-CASES = {"answers": answers, "stores": exchanged}
+CASES = {
+    "answers": answers,
+    "stores": functools.partial(exchanged, stores.run),
+    "filter-data": functools.partial(exchanged, filterdata.run),
+}
 
 
 def main():

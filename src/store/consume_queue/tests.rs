@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::super::queue_files::Maps;
 use super::super::queue_scan::LogView;
-use super::super::queues::QueueTable;
+use super::super::queues::{ExtFiles, QueueTable};
 use super::*;
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ const FILE: usize = 200;
 /// With a log from `min` to `end` that has every record.
 fn load(dir: &Path, min: i64, end: i64) -> (QueueTable, i64) {
     let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
-    QueueTable::load(dir, FILE, &LogView { min, end, stands }).unwrap()
+    QueueTable::load(dir, FILE, None, &LogView { min, end, stands }).unwrap()
 }
 
 fn open(dir: &tempfile::TempDir) -> (QueueTable, Arc<Queue>) {
@@ -30,7 +30,7 @@ fn unit(n: i64) -> Unit {
 
 fn fill(queue: &Queue, offsets: std::ops::Range<i64>) {
     for offset in offsets {
-        assert!(queue.append(offset, unit(offset)).unwrap());
+        assert!(queue.append(offset, unit(offset), None).unwrap());
     }
 }
 
@@ -82,19 +82,19 @@ fn appending_again_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (_table, queue) = open(&dir);
     fill(&queue, 0..5);
-    assert!(!queue.append(4, unit(4)).unwrap());
-    assert!(!queue.append(0, unit(0)).unwrap());
+    assert!(!queue.append(4, unit(4), None).unwrap());
+    assert!(!queue.append(0, unit(0), None).unwrap());
     // Known by its offset, though the record is a later one.
-    assert!(!queue.append(3, unit(7)).unwrap());
-    assert!(!queue.append(-1, unit(8)).unwrap());
-    assert!(!queue.append(i64::MAX, unit(8)).unwrap());
+    assert!(!queue.append(3, unit(7), None).unwrap());
+    assert!(!queue.append(-1, unit(8), None).unwrap());
+    assert!(!queue.append(i64::MAX, unit(8), None).unwrap());
     assert_eq!(queue.max_offset(), 5);
     // Between records 4 and 9 the log has room for four messages that were lost.
-    assert!(queue.append(9, unit(9)).unwrap());
+    assert!(queue.append(9, unit(9), None).unwrap());
     assert_eq!(read(&queue, 5), [0, 0, 0, 0, 9]);
     assert_eq!((queue.unit(7), queue.max_offset()), (Some(Unit::BLANK), 10));
     // Not for so many: RocketMQ appends such a unit where the queue ends.
-    assert!(queue.append(100_000, unit(10)).unwrap());
+    assert!(queue.append(100_000, unit(10), None).unwrap());
     assert_eq!(queue.unit(10), Some(unit(10)));
 }
 
@@ -212,7 +212,7 @@ fn the_last_unit_names_a_record_of_its_queue() {
             (topic, id) == ("T", 0) && unit.tags_code < good && offset < good
         };
         let view = LogView { min: 0, end: i64::MAX, stands };
-        let (table, damaged_from) = QueueTable::load(dir.path(), FILE, &view).unwrap();
+        let (table, damaged_from) = QueueTable::load(dir.path(), FILE, None, &view).unwrap();
         assert_eq!(damaged_from, good * 100);
         assert_eq!(table.get("T", 0).unwrap().max_offset(), good);
     }
@@ -226,7 +226,7 @@ fn few_files_are_mapped_at_a_time() {
         .map(|id| {
             let path = dir.path().join(id.to_string());
             let files = QueueFiles::new(path, FILE, maps.clone(), &[], 0);
-            Queue::new(Arc::from("T"), id, files, &Found::default())
+            Queue::new(Arc::from("T"), id, files, &Found::default(), None)
         })
         .collect();
     let reader = {
@@ -264,7 +264,7 @@ fn a_flush_waits_for_pages_unless_asked_for_all() {
     let dir = tempfile::tempdir().unwrap();
     let (table, queue) = open(&dir);
     fill(&queue, 0..1);
-    table.append(&queue, 1, unit(1)).unwrap();
+    table.append(&queue, 1, unit(1), None).unwrap();
     assert!(queue.dirty.load(Relaxed));
     table.flush(2).unwrap();
     assert!(queue.dirty.load(Relaxed));
@@ -310,7 +310,7 @@ fn a_deleted_topic_can_come_again() {
     assert!(table.get("T", 0).is_none() && table.queues_of("T").is_empty());
     assert!(!dir.path().join("T").exists());
     assert_eq!(reader.iter().count(), 7);
-    assert!(!old.append(15, unit(15)).unwrap(), "a late writer changes nothing");
+    assert!(!old.append(15, unit(15), None).unwrap(), "a late writer changes nothing");
     let new = table.get_or_create("T", 0).unwrap();
     fill(&new, 0..2);
     assert_eq!(table.get("T", 0).unwrap().max_offset(), 2);
@@ -352,7 +352,8 @@ proptest! {
         let end = queue.max_offset();
         prop_assert!(queue.min_offset() <= end && end <= 20);
         let far = Unit { physical_offset: i64::MAX - 200, size: 100, tags_code: 1 };
-        prop_assert!(queue.append(end, far).unwrap() || queue.max_physical() > i64::MAX - 200);
+        let added = queue.append(end, far, None).unwrap();
+        prop_assert!(added || queue.max_physical() > i64::MAX - 200);
     }
 }
 
@@ -364,11 +365,74 @@ fn a_queue_made_while_it_is_deleted_is_whole() {
         let making = scope.spawn(|| {
             for n in 0..1500 {
                 let queue = table.get_or_create("T", n as i32 % 8).unwrap();
-                table.append(&queue, 0, unit(n)).unwrap();
+                table.append(&queue, 0, unit(n), None).unwrap();
             }
         });
         while !making.is_finished() {
             table.delete_topic("T").unwrap();
         }
     });
+}
+
+fn with_ext(dir: &Path, min: i64, end: i64) -> (QueueTable, Arc<Queue>) {
+    let ext = ExtFiles { dir: dir.join("ext"), file_bytes: 4 * 34 + 4 };
+    let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
+    let view = LogView { min, end, stands };
+    let (table, _) = QueueTable::load(&dir.join("queue"), FILE, Some(ext), &view).unwrap();
+    let queue = table.get_or_create("T", 0).unwrap();
+    (table, queue)
+}
+
+fn append_with_ext(queue: &Queue, offsets: std::ops::Range<i64>) {
+    for offset in offsets {
+        let ext = ExtUnit { tags_code: offset, store_timestamp: 1, bit_map: &[offset as u8; 14] };
+        assert!(queue.append(offset, Unit { tags_code: -7, ..unit(offset) }, Some(&ext)).unwrap());
+    }
+}
+
+/// Tags codes of all units, and the bit map's first byte of those that have one.
+fn read_ext(queue: &Queue) -> Vec<(Option<i64>, Option<u8>)> {
+    let units = (queue.min_offset()..queue.max_offset()).map(|at| queue.unit(at).unwrap());
+    let bits = |unit: &Unit| queue.ext(unit.tags_code, |ext| ext.bit_map[0]);
+    units.map(|unit| (queue.tags_code(&unit), bits(&unit))).collect()
+}
+
+fn both(offsets: std::ops::Range<i64>) -> Vec<(Option<i64>, Option<u8>)> {
+    offsets.map(|at| (Some(at), Some(at as u8))).collect()
+}
+
+#[test]
+fn what_stands_beside_a_queue_is_cut_and_cleaned_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, queue) = with_ext(dir.path(), 0, 0);
+    append_with_ext(&queue, 0..25);
+    assert_eq!(read_ext(&queue), both(0..25));
+    assert_eq!(queue.unit(5).unwrap().tags_code, i64::MIN + 140 + 34);
+    table.flush(0).unwrap();
+    drop((table, queue));
+    let (table, queue) = with_ext(dir.path(), 0, 1700);
+    assert_eq!(read_ext(&queue), both(0..17));
+    append_with_ext(&queue, 17..22);
+    assert_eq!(read_ext(&queue), both(0..22));
+    assert!(queue.delete_oldest(1300).unwrap());
+    queue.correct_min_offset(1300);
+    assert_eq!(read_ext(&queue), both(13..22));
+    let names = fs::read_dir(dir.path().join("ext/T/0")).unwrap();
+    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names[0].to_str(), Some("00000000000000000420"));
+    drop((table, queue));
+    // Without `enableConsumeQueueExt` for a while.
+    let (plain, _) = load(&dir.path().join("queue"), 1300, i64::MAX);
+    let queue = plain.get("T", 0).unwrap();
+    assert!(!queue.has_ext());
+    fill(&queue, 22..24);
+    assert_eq!((queue.tags_code(&queue.unit(21).unwrap()), queue.max_offset()), (None, 24));
+    drop((plain, queue));
+    let (table, queue) = with_ext(dir.path(), 1300, i64::MAX);
+    append_with_ext(&queue, 24..26);
+    let plain = [(Some(22), None), (Some(23), None)];
+    assert_eq!(read_ext(&queue), [&both(13..22)[..], &plain, &both(24..26)].concat());
+    table.delete_topic("T").unwrap();
+    assert!(!dir.path().join("ext/T").exists() && !dir.path().join("queue/T").exists());
 }

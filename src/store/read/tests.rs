@@ -154,7 +154,7 @@ fn a_filter_scans_800_units_or_as_many_as_asked_for() {
     let queue = store.queues.get("T", 0).unwrap();
     let unit = Unit { tags_code: i64::MIN + 5, ..queue.unit(0).unwrap() };
     let elsewhere = store.queues.get_or_create("E", 0).unwrap();
-    store.queues.append(&elsewhere, 0, unit).unwrap();
+    store.queues.append(&elsewhere, 0, unit, None).unwrap();
     assert_eq!(store.get("E", 0, 0, 1, &all).status, GetStatus::Found);
     store.stop();
 }
@@ -190,7 +190,7 @@ fn units_that_lie_give_nothing() {
     ];
     for (offset, unit) in lies.into_iter().enumerate() {
         let queue = store.queues.get_or_create("L", offset as i32).unwrap();
-        store.queues.append(&queue, 0, unit).unwrap();
+        store.queues.append(&queue, 0, unit, None).unwrap();
         let result = store.get("L", offset as i32, 0, 32, &all);
         let lost = (GetStatus::MessageWasRemoving, 1, 0, 1);
         assert!(queue.max_offset() == 0 || seen(&result) == lost, "{unit:?}");
