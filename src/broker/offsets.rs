@@ -97,6 +97,15 @@ impl Offsets {
         queues.into_iter().all(|(queue_id, offset)| self.commit(topic, to, queue_id, offset))
     }
 
+    /// Offset of the group that is furthest back in a queue; `None` when no group has one there.
+    pub fn slowest(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let of_group = |queues: &Queues| {
+            queues.lock().unwrap_or_else(PoisonError::into_inner).get(&queue_id).copied()
+        };
+        table.get(topic)?.values().filter_map(of_group).min()
+    }
+
     /// The groups that have offsets for a topic.
     pub fn groups_of(&self, topic: &str) -> Vec<String> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

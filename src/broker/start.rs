@@ -21,6 +21,7 @@ use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
 use crate::dispatch::{Dispatcher, PoolStats};
+use crate::message::topic::SCHEDULE;
 use crate::net::{self, Client, Conn, Port, Request, Server, Service};
 use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
@@ -37,6 +38,8 @@ pub struct Running {
     server: RwLock<Option<Arc<Server>>>,
     dispatcher: RwLock<Option<Arc<Dispatcher<Broker, Pool>>>>,
     delivery: OnceLock<Arc<Delivery>>,
+    /// The same for the store, which it holds.
+    delayed: Arc<OnceLock<Weak<Delivery>>>,
     stop: Arc<Stop>,
     threads: Mutex<Vec<Handle>>,
 }
@@ -113,6 +116,11 @@ impl Broker {
         }));
         // Before anything is opened, so that a host that does not exist is an error at once.
         addresses(&config, 0)?;
+        let (offsets, delivery) = (self.offsets.clone(), self.running.delayed.clone());
+        self.store.set_consumed(Box::new(move |topic, queue_id| match topic {
+            SCHEDULE => delivery.get()?.upgrade()?.next_offset(queue_id + 1),
+            _ => offsets.slowest(topic, queue_id),
+        }));
         self.store.start()?;
         self.start_threads(&config)?;
         let dispatcher = Dispatcher::new(
@@ -182,6 +190,7 @@ impl Broker {
         let delivery = Delivery::load(self.store.clone(), self.levels.clone(), &path)?;
         let save = millis(config.store.flush_delay_offset_interval);
         self.running.keep(delivery.start(self.running.stop.clone(), save)?);
+        let _ = self.running.delayed.set(Arc::downgrade(&delivery));
         let _ = self.running.delivery.set(delivery);
         Ok(())
     }

@@ -78,13 +78,13 @@ section! {
         /// Pause between two removals of ConsumeQueue files.
         delete_consume_queue_files_interval: i32 = 100,
             "deleteConsumeQueueFilesInterval" unit("ms") at_least(0) live;
-        /// How long RocketMQ waits for readers of a removed file. Here memory simply stays until
-        /// the last reader is done.
+        /// How long the space of a removed file waits for those who still read it, to be given
+        /// back in steps; later it comes back at once, when the last of them is done.
         destroy_maped_file_interval_forcibly: i32 = 120_000,
-            "destroyMapedFileIntervalForcibly" unit("ms") unused;
+            "destroyMapedFileIntervalForcibly" unit("ms") at_least(0) live;
         /// Pause until a file that could not be removed is tried again.
         redelete_hanged_file_interval: i32 = 120_000,
-            "redeleteHangedFileInterval" unit("ms") unused;
+            "redeleteHangedFileInterval" unit("ms") at_least(0) live;
         /// Hours of the day at which expired files are removed, with a semicolon between two.
         delete_when: String = "04".to_string(), "deleteWhen" star live;
         /// Expired files are removed at any hour when the disk is fuller than this.
@@ -175,6 +175,29 @@ section! {
         warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
         /// Let a slave correct the offset of a pull.
         offset_check_in_slave: bool = false, "offsetCheckInSlave" live;
+        /// Sends are refused when the disk is fuller than this; 35 to 90 count. RocketMQ 5's key.
+        disk_space_warning_level_ratio: i32 = 90,
+            "diskSpaceWarningLevelRatio" unit("%") within(0, 100) live;
+        /// The oldest files are removed, expired or not, when the disk is fuller than this; 30 to
+        /// 85 count. RocketMQ 5's key.
+        disk_space_clean_forcibly_ratio: i32 = 85,
+            "diskSpaceCleanForciblyRatio" unit("%") within(0, 100) live;
+        /// Most CommitLog files that one round of cleaning removes. RocketMQ 5's key.
+        delete_file_batch_max: i32 = 10, "deleteFileBatchMax" at_least(1) live;
+        /// Sends are refused, too, when less than this is free; 0 for no such limit. Not
+        /// RocketMQ's.
+        disk_warning_free_bytes: i64 = 0, "diskWarningFreeBytes" unit("bytes") at_least(0) live;
+        /// The oldest files are removed, expired or not, also when less than this is free; 0 for
+        /// no such limit. Not RocketMQ's.
+        disk_clean_forcibly_free_bytes: i64 = 0,
+            "diskCleanForciblyFreeBytes" unit("bytes") at_least(0) live;
+        /// Expired files are removed at any hour also when less than this is free; 0 for no such
+        /// limit. Not RocketMQ's.
+        disk_clean_free_bytes: i64 = 0, "diskCleanFreeBytes" unit("bytes") at_least(0) live;
+        /// Remove files with messages that a group has yet to consume, or that are yet to be
+        /// delivered. When not, they stay, whatever their age, and sends are refused once the disk
+        /// is full. Not RocketMQ's.
+        delete_unconsumed_messages: bool = true, "deleteUnconsumedMessages" live;
         /// A debugging aid of RocketMQ.
         debug_lock_enable: bool = false, "debugLockEnable" unused;
         /// Dispatch only what another process confirmed (never used by RocketMQ).

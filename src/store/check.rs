@@ -43,8 +43,7 @@ impl Plan {
         let usual = StoreConfig::new();
         let sizes = config.unwrap_or(&usual);
         let named = config.map(|config| {
-            let paths = [&config.store_path_commit_log, &config.read_only_commit_log_store_paths];
-            let paths = paths.into_iter().flatten().flat_map(|paths| paths.split(','));
+            let paths = config.store_path_commit_log.iter().flat_map(|paths| paths.split(','));
             paths.map(|path| PathBuf::from(path.trim())).collect::<Vec<_>>()
         });
         let named = named.filter(|dirs| !dirs.is_empty());

@@ -1,32 +1,42 @@
 //! Deleting old messages: whole commit-log files, oldest first, then what pointed into them.
 
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
 use std::sync::atomic::Ordering::*;
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Store;
-use super::consume_queue::Queue;
-use super::disk::Disk;
+use super::consume_queue::{Queue, Unit};
+use super::disk::{Disk, Need};
 use super::index::Index;
 use super::mapped::MappedFile;
 use super::queues::QueueTable;
 use super::reput::Reput;
 use super::segments::Segments;
+use super::stats::Stats;
 use crate::base::Result;
 use crate::base::clock;
+use crate::base::error::IoContext;
 use crate::base::thread::{self, Handle, Stop};
 use crate::config::{BrokerConfig, Live, StoreConfig};
+use crate::sys;
 
 /// The first round after a start comes this late.
 const FIRST: Duration = Duration::from_secs(60);
-/// A round deletes at most this many commit-log files.
-const FILES_PER_ROUND: usize = 10;
-/// Used share of a disk above which files are deleted however young they are.
-const FORCE_RATIO: f64 = 0.85;
+/// Space of a removed file is given back so much at a time: a file system that frees a GiB at once
+/// holds up those who write to it.
+const STEP_BYTES: u64 = 64 << 20;
+const STEP_PAUSE: Duration = Duration::from_millis(10);
+/// How often removed files are looked at whose readers are not done.
+const LEAVING_PERIOD: Duration = Duration::from_secs(1);
 
 /// So many rounds delete expired files when an operator asks for it.
 const ASKED_ROUNDS: u32 = 20;
+
+/// Of a topic and queue: the offset up to which everyone who consumes it has done so. `None` when
+/// nobody does.
+pub type Consumed = Box<dyn Fn(&str, i32) -> Option<i64> + Send + Sync>;
 
 /// What an operator wants of the next rounds.
 #[derive(Default)]
@@ -46,64 +56,167 @@ pub struct Clean {
     pub disk: Arc<Disk>,
     pub config: Arc<Live<BrokerConfig>>,
     pub asked: Arc<Asked>,
+    pub consumed: Arc<OnceLock<Consumed>>,
+    pub stats: Arc<Stats>,
     pub stop: Arc<Stop>,
+}
+
+/// What lives from round to round.
+#[derive(Default)]
+struct Rounds {
+    /// The log's minimum that queues and index were cleaned to.
+    cleaned_to: i64,
+    leaving: Vec<Leaving>,
+    /// The disk refused to remove a file; not tried again before.
+    not_before: Option<Instant>,
+}
+
+/// A file without a name, whose blocks are to be given back when nobody reads it any more.
+struct Leaving {
+    file: Arc<MappedFile>,
+    handle: File,
+    since: Instant,
 }
 
 impl Clean {
     /// Starts the thread.
     pub fn start(self) -> Result<Handle> {
         thread::spawn("clean", move || {
-            let mut cleaned_to = 0;
+            let mut rounds = Rounds::default();
             let mut pause = FIRST;
             while !self.stop.wait(pause) {
                 let config = self.config.get();
-                if let Err(e) = self.round(&config.store, &mut cleaned_to) {
+                if let Err(e) = self.round(&config.store, &mut rounds) {
                     log::error!(target: "store", "cleaning: {e}");
                 }
                 pause = millis(config.store.clean_resource_interval);
+                if !rounds.leaving.is_empty() {
+                    pause = pause.min(LEAVING_PERIOD);
+                }
             }
         })
     }
 
-    /// One round. `cleaned_to` is the log's minimum that queues and index were cleaned to.
-    fn round(&self, store: &StoreConfig, cleaned_to: &mut i64) -> Result<()> {
+    fn round(&self, store: &StoreConfig, rounds: &mut Rounds) -> Result<()> {
+        self.give_back(store, rounds);
         let hour = clock::local_time(clock::now_ms()).hour;
-        let [log, queues, _] = self.disk.ratios();
-        let used = log.max(queues);
-        let forced = store.clean_file_forcibly_enable && used > FORCE_RATIO;
-        let limit = f64::from(store.disk_max_used_space_ratio.clamp(10, 95)) / 100.0;
+        let need = self.disk.need(store);
         let asked = self.asked.rounds.fetch_update(AcqRel, Acquire, |left| left.checked_sub(1));
         let now = is_hour(&store.delete_when, hour) || asked.is_ok();
-        if forced || used > limit || used < 0.0 || now {
-            self.delete_log_files(store, forced)?;
+        let mut deleted = Ok(());
+        if (now || need > Need::None) && rounds.not_before.is_none_or(|at| Instant::now() >= at) {
+            deleted = self.delete_log_files(store, rounds);
+            let pause = millis(store.redelete_hanged_file_interval);
+            rounds.not_before = deleted.is_err().then(|| Instant::now() + pause);
         }
         let min = self.segments.min_offset().unwrap_or(0);
-        if self.asked.queues.swap(false, AcqRel) || min > *cleaned_to {
+        if self.asked.queues.swap(false, AcqRel) || min > rounds.cleaned_to {
             self.follow(store, min)?;
-            *cleaned_to = min;
+            rounds.cleaned_to = min;
         }
-        Ok(())
+        deleted
     }
 
-    /// Deletes files that are old enough, or with `forced` any, but no file that is being written
-    /// or not dispatched yet.
-    fn delete_log_files(&self, store: &StoreConfig, forced: bool) -> Result<()> {
+    /// Deletes files that are old enough, or while the disk needs it any, but no file that is being
+    /// written or not dispatched yet.
+    fn delete_log_files(&self, store: &StoreConfig, rounds: &mut Rounds) -> Result<()> {
         let reserved = Duration::from_secs(store.file_reserved_time.max(0) as u64 * 3600);
-        for _ in 0..FILES_PER_ROUND {
+        for _ in 0..store.delete_file_batch_max.max(1) {
             let files = self.segments.files();
             let [first, _, ..] = &files[..] else { return Ok(()) };
+            let forced = self.disk.need(store) == Need::Any;
             let dispatched = first.end() <= self.reput.position();
             if !dispatched || !(forced || is_older(first, reserved)) {
                 return Ok(());
             }
-            self.segments.drop_oldest(1)?;
+            let unconsumed = self.unconsumed_bytes(first);
+            let path = first.path().display();
+            if unconsumed > 0 && !store.delete_unconsumed_messages {
+                log::warn!(target: "store",
+                    "{path} not deleted: {unconsumed} bytes of it are yet to be consumed");
+                return Ok(());
+            }
+            self.delete(first, rounds)?;
             let why = if forced { "the disk is full" } else { "its time is over" };
-            log::info!(target: "store", "{} deleted: {why}", first.path().display());
+            log::info!(target: "store", "{path} deleted: {why}");
+            if unconsumed > 0 {
+                self.stats.unconsumed_deleted_bytes.fetch_add(unconsumed, Relaxed);
+                log::warn!(target: "store", "{unconsumed} bytes of it had yet to be consumed");
+            }
+            drop(files);
+            self.give_back(store, rounds);
             if self.stop.wait(millis(store.delete_commit_log_files_interval)) {
                 return Ok(());
             }
+            if forced {
+                self.disk.look();
+            }
         }
         Ok(())
+    }
+
+    /// Takes the oldest file away; its space is given back later.
+    fn delete(&self, first: &Arc<MappedFile>, rounds: &mut Rounds) -> Result<()> {
+        let open = sys::file::open(first.path(), OpenOptions::new().write(true));
+        let handle = open.what(|| format!("open {}", first.path().display()))?;
+        if let Some(file) = self.segments.remove_oldest()? {
+            rounds.leaving.push(Leaving { file, handle, since: Instant::now() });
+        }
+        Ok(())
+    }
+
+    /// Gives back the space of removed files that nobody reads any more.
+    fn give_back(&self, store: &StoreConfig, rounds: &mut Rounds) {
+        let limit = millis(store.destroy_maped_file_interval_forcibly);
+        for leaving in std::mem::take(&mut rounds.leaving) {
+            // Nobody can come to hold it again: it is in no queue.
+            if Arc::strong_count(&leaving.file) == 1 {
+                self.truncate(leaving);
+            } else if leaving.since.elapsed() < limit {
+                rounds.leaving.push(leaving);
+            } else {
+                log::warn!(target: "store",
+                    "{} is still read {limit:?} after it was deleted; its space comes back later",
+                    leaving.file.path().display());
+            }
+        }
+    }
+
+    fn truncate(&self, leaving: Leaving) {
+        let Leaving { file, handle, .. } = leaving;
+        let (path, mut left) = (file.path().to_owned(), file.size() as u64);
+        drop(file);
+        while left > 0 {
+            left = left.saturating_sub(STEP_BYTES);
+            // When this fails, closing the file frees what is left.
+            let cut = sys::file::set_len(&handle, &path, left);
+            if cut.is_err() || (left > 0 && self.stop.wait(STEP_PAUSE)) {
+                return;
+            }
+        }
+    }
+
+    /// Bytes of the file's records that some group, or the delivery of delayed messages, has not
+    /// come to yet. Queues that nobody consumes do not count.
+    fn unconsumed_bytes(&self, file: &MappedFile) -> i64 {
+        let Some(consumed) = self.consumed.get() else { return 0 };
+        let mut bytes = 0;
+        for queue in self.queues.all() {
+            let Some(consumed) = consumed(queue.topic(), queue.queue_id()) else { continue };
+            let mut offset = consumed.max(queue.min_offset());
+            'queue: while let Some(units) = queue.units(offset) {
+                for unit in units.iter() {
+                    if unit.physical_offset >= file.end() {
+                        break 'queue;
+                    }
+                    if unit.physical_offset >= file.start() && unit != Unit::BLANK {
+                        bytes += i64::from(unit.size);
+                    }
+                    offset += 1;
+                }
+            }
+        }
+        bytes
     }
 
     /// Deletes queue and index files that only point below `min_physical`.
@@ -125,6 +238,11 @@ impl Store {
     /// cleaned.
     pub fn delete_topic_queues(&self, topic: &str) -> Result<()> {
         self.queues.delete_topic(topic)
+    }
+
+    /// Tells cleaning how far messages are consumed; once, before `start`.
+    pub fn set_consumed(&self, consumed: Consumed) {
+        let _ = self.consumed.set(consumed);
     }
 
     /// Has the next rounds of cleaning, 20 at most, delete what is old enough whatever the hour.

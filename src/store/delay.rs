@@ -156,6 +156,11 @@ impl Delivery {
         offsets.into_iter().map(|(level, offset)| (level, offset, end(level))).collect()
     }
 
+    /// Next offset to deliver of a level, once it was used.
+    pub fn next_offset(&self, level: i32) -> Option<i64> {
+        self.offsets().get(&level).copied()
+    }
+
     fn offsets(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,57 +1,116 @@
 //! How full the disks are, looked at by time and never on the send path.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
 
 use super::running::{Refusal, RunningFlags};
+use crate::config::StoreConfig;
 use crate::sys;
+use crate::sys::file::Space;
 
-/// Above this share of the disk under the commit log, puts are refused.
-pub const WARNING_PERCENT: i32 = 90;
+/// Space of a file system, as `sys::file::space` tells it.
+type SpaceOf = dyn Fn(&Path) -> io::Result<Space> + Send + Sync;
 
-/// Used percents of the file systems below the store; -1 = unknown.
-#[derive(Debug)]
+/// One file system below the store.
+struct Place {
+    path: PathBuf,
+    /// Used percent; -1 = unknown.
+    percent: AtomicI32,
+    /// Bytes that the broker may still use; `i64::MAX` = unknown.
+    free: AtomicI64,
+}
+
+/// What the file systems below the store have left.
 pub struct Disk {
-    places: [(PathBuf, AtomicI32); 3],
+    places: [Place; 3],
+    space_of: Box<SpaceOf>,
+}
+
+/// How much need there is to delete files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    None,
+    /// Expired files go at any hour.
+    Expired,
+    /// The oldest files go, however young.
+    Any,
 }
 
 impl Disk {
     /// Of the directories of commit log, consume queues and index.
     pub fn new(commit_log: &Path, queues: &Path, index: &Path) -> Disk {
-        let place = |path: &Path| (path.to_path_buf(), AtomicI32::new(-1));
-        Disk { places: [place(commit_log), place(queues), place(index)] }
+        Disk::told_by([commit_log, queues, index], Box::new(sys::file::space))
+    }
+
+    /// The same, with the space that `space_of` tells.
+    pub(super) fn told_by(paths: [&Path; 3], space_of: Box<SpaceOf>) -> Disk {
+        let place = |path: &Path| Place {
+            path: path.to_path_buf(),
+            percent: AtomicI32::new(-1),
+            free: AtomicI64::new(i64::MAX),
+        };
+        Disk { places: paths.map(place), space_of }
+    }
+
+    /// Looks again.
+    pub fn look(&self) {
+        for place in &self.places {
+            // The nearest existing parent stands for a directory that is not there yet.
+            let existing = place.path.ancestors().find(|path| path.exists());
+            let space = existing.and_then(|path| (self.space_of)(path).ok());
+            let free = space.map_or(i64::MAX, |s| i64::try_from(s.available).unwrap_or(i64::MAX));
+            place.percent.store(space.map_or(-1, |space| space.used_percent()), Relaxed);
+            place.free.store(free, Relaxed);
+        }
     }
 
     /// Looks again, and sets or clears `DiskFull` by the commit log's.
-    pub fn check(&self, flags: &RunningFlags) {
-        for (path, percent) in &self.places {
-            percent.store(used_percent(path).unwrap_or(-1), Ordering::Relaxed);
-        }
-        let used = self.places[0].1.load(Ordering::Relaxed);
-        if used > WARNING_PERCENT {
+    pub fn check(&self, flags: &RunningFlags, store: &StoreConfig) {
+        self.look();
+        let Place { path, percent, free } = &self.places[0];
+        let (used, free, path) = (percent.load(Relaxed), free.load(Relaxed), path.display());
+        if used > warning_percent(store) || free < store.disk_warning_free_bytes {
             if flags.set(Refusal::DiskFull) {
-                log::error!(target: "store", "disk of {} is {used} % full: puts are refused",
-                    self.places[0].0.display());
+                log::error!(target: "store",
+                    "disk of {path} is {used} % full, {free} bytes are free: puts are refused");
             }
         } else if flags.clear(Refusal::DiskFull) {
-            log::info!(target: "store", "disk of {} is {used} % full: puts are accepted again",
-                self.places[0].0.display());
+            log::info!(target: "store",
+                "disk of {path} is {used} % full, {free} bytes are free: puts are accepted again");
         }
+    }
+
+    /// What the disks of commit log and consume queues ask for.
+    pub fn need(&self, store: &StoreConfig) -> Need {
+        let any = store.disk_space_clean_forcibly_ratio.clamp(30, 85).min(warning_percent(store));
+        let expired = store.disk_max_used_space_ratio.clamp(10, 95);
+        let need = |place: &Place| {
+            let (used, free) = (place.percent.load(Relaxed), place.free.load(Relaxed));
+            if used > any || free < store.disk_clean_forcibly_free_bytes {
+                Need::Any
+            } else if used > expired || used < 0 || free < store.disk_clean_free_bytes {
+                Need::Expired
+            } else {
+                Need::None
+            }
+        };
+        let need = need(&self.places[0]).max(need(&self.places[1]));
+        if store.clean_file_forcibly_enable { need } else { need.min(Need::Expired) }
     }
 
     /// Used shares, 0 to 1, of the disks of commit log, consume queues and index; -1 = unknown.
     pub fn ratios(&self) -> [f64; 3] {
-        self.places.each_ref().map(|(_, percent)| match percent.load(Ordering::Relaxed) {
+        self.places.each_ref().map(|place| match place.percent.load(Relaxed) {
             -1 => -1.0,
             percent => f64::from(percent) / 100.0,
         })
     }
 }
 
-/// The nearest existing parent stands for a directory that is not there yet.
-fn used_percent(path: &Path) -> Option<i32> {
-    let existing = path.ancestors().find(|path| path.exists())?;
-    sys::file::space(existing).ok().map(|space| space.used_percent())
+/// Above this used percent puts are refused; within RocketMQ's bounds.
+fn warning_percent(store: &StoreConfig) -> i32 {
+    store.disk_space_warning_level_ratio.clamp(35, 90)
 }
 
 #[cfg(test)]
@@ -65,9 +124,44 @@ mod tests {
         assert_eq!(disk.ratios(), [-1.0; 3]);
         let flags = RunningFlags::default();
         flags.set(Refusal::DiskFull);
-        disk.check(&flags);
+        disk.check(&flags, &StoreConfig::new());
         let [log, queues, index] = disk.ratios();
         assert!(log == queues && (0.0..=1.0).contains(&log) && index == -1.0);
         assert_eq!(flags.has(Refusal::DiskFull), log > 0.9);
+    }
+
+    #[test]
+    fn shares_and_bytes_say_what_is_needed() {
+        let left = std::sync::Arc::new(AtomicI64::new(0));
+        let told = left.clone();
+        let space_of = move |_: &Path| {
+            let available = told.load(Relaxed) as u64;
+            Ok(Space { total: 1000, free: available, available })
+        };
+        let disk = Disk::told_by([Path::new("/"); 3], Box::new(space_of));
+        let mut store = StoreConfig::new();
+        let flags = RunningFlags::default();
+        assert_eq!(disk.need(&store), Need::Expired, "nothing is known");
+        let found = |free, store: &StoreConfig| {
+            left.store(free, Relaxed);
+            disk.check(&flags, store);
+            (disk.need(store), flags.has(Refusal::DiskFull))
+        };
+        assert_eq!(found(250, &store), (Need::None, false));
+        assert_eq!(found(249, &store), (Need::Expired, false));
+        assert_eq!(found(150, &store), (Need::Expired, false));
+        assert_eq!(found(149, &store), (Need::Any, false));
+        assert_eq!(found(99, &store), (Need::Any, true));
+        assert_eq!(found(100, &store), (Need::Any, false));
+        store.clean_file_forcibly_enable = false;
+        assert_eq!(found(99, &store), (Need::Expired, true));
+        store.clean_file_forcibly_enable = true;
+        store.disk_clean_free_bytes = 600;
+        store.disk_clean_forcibly_free_bytes = 500;
+        store.disk_warning_free_bytes = 400;
+        assert_eq!(found(600, &store), (Need::None, false));
+        assert_eq!(found(599, &store), (Need::Expired, false));
+        assert_eq!(found(499, &store), (Need::Any, false));
+        assert_eq!(found(399, &store), (Need::Any, true));
     }
 }

@@ -34,7 +34,7 @@ pub mod status;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::base::error::IoContext;
@@ -45,7 +45,7 @@ use crate::sys;
 
 use allocate::Allocate;
 use checkpoint::Checkpoint;
-use clean::{Asked, Clean};
+use clean::{Asked, Clean, Consumed};
 use commit_log::CommitLog;
 use disk::Disk;
 use durable::Durable;
@@ -88,6 +88,7 @@ pub struct Store {
     flags: Arc<RunningFlags>,
     disk: Arc<Disk>,
     asked: Arc<Asked>,
+    consumed: Arc<OnceLock<Consumed>>,
     stats: Arc<Stats>,
     /// No puts any more.
     stopping: AtomicBool,
@@ -157,6 +158,7 @@ impl Store {
             flags,
             disk,
             asked: Arc::default(),
+            consumed: Arc::default(),
             stats: Arc::default(),
             stopping: AtomicBool::new(false),
             stop: Stop::new(),
@@ -196,6 +198,8 @@ impl Store {
             disk: self.disk.clone(),
             config: self.config.clone(),
             asked: self.asked.clone(),
+            consumed: self.consumed.clone(),
+            stats: self.stats.clone(),
             stop: self.stop.clone(),
         };
         let mut threads = self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -212,6 +216,7 @@ impl Store {
     fn start_watch(&self) -> Result<Handle> {
         let (stats, disk, flags) = (self.stats.clone(), self.disk.clone(), self.flags.clone());
         let (durable, reput) = (self.durable.clone(), self.reput.clone());
+        let config = self.config.clone();
         let sync = self.config.get().store.flush_disk_type == FlushDiskType::SyncFlush;
         let period = if sync { EXPIRE_PERIOD } else { SAMPLE_PERIOD };
         let mut next_sample = Instant::now();
@@ -224,7 +229,7 @@ impl Store {
                 stats.dispatch_max_behind.fetch_max(reput.behind_bytes(), Ordering::Relaxed);
                 stats.sample();
                 if samples.is_multiple_of(SAMPLES_PER_DISK_CHECK) {
-                    disk.check(&flags);
+                    disk.check(&flags, &config.get().store);
                 }
                 samples = samples.wrapping_add(1);
             }

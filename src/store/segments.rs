@@ -181,18 +181,23 @@ impl Segments {
         Ok(())
     }
 
-    /// Destroys the oldest `count` files but never the last one. Readers keep what they hold.
+    /// Takes the oldest file, but never the last one, out of the directory and then out of the
+    /// queue: when the disk refuses, it stays. Readers keep what they hold. Only one thread may do
+    /// this at a time.
+    pub fn remove_oldest(&self) -> Result<Option<Arc<MappedFile>>> {
+        let Some(first) = self.first().filter(|_| self.len() > 1) else { return Ok(None) };
+        first.destroy()?;
+        let mut files = self.write();
+        if files.front().is_some_and(|file| Arc::ptr_eq(file, &first)) {
+            files.pop_front();
+        }
+        Ok(Some(first))
+    }
+
+    /// The same with `count` files; how many went.
     pub fn drop_oldest(&self, count: usize) -> Result<usize> {
         let mut dropped = 0;
-        while dropped < count {
-            let file = {
-                let mut files = self.write();
-                if files.len() < 2 {
-                    break;
-                }
-                files.pop_front().expect("two files")
-            };
-            file.destroy()?;
+        while dropped < count && self.remove_oldest()?.is_some() {
             dropped += 1;
         }
         Ok(dropped)

@@ -45,6 +45,8 @@ pub struct Stats {
     pub get_longest_ms: AtomicU64,
     /// Longest distance in bytes between the log's end and dispatch.
     pub dispatch_max_behind: AtomicI64,
+    /// Bytes of messages that were deleted before all who consume them had.
+    pub unconsumed_deleted_bytes: AtomicI64,
     distribution: [AtomicI64; DISTRIBUTION.len()],
     latency: Latency,
     windows: Mutex<Windows>,

@@ -32,7 +32,7 @@ import requests_broker
 import requests_namesrv
 import stores
 import wire
-from known import KNOWN
+from known import KNOWN, MORE_KEYS
 from servers import Servers
 
 EXCEPTION = re.compile(r"^[a-z]+(\.[\w$]+)+(Exception|Error)\b")
@@ -138,12 +138,19 @@ class Side:
                 return f"no records: {error}"
         text = answer.body.decode(errors="backslashreplace")
         if code == RUNTIME_INFO:
-            return self.shapes(wire.read_json(text)["table"])
+            return self.shapes(self.common(wire.read_json(text)["table"]))
         if code in DUMPS:
-            return dict(line.split("=", 1) for line in text.splitlines())
+            return self.common(dict(line.split("=", 1) for line in text.splitlines()))
         if text[0] in "{[":
             return wire.read_json(text)
         return text
+
+    def common(self, table):
+        """Without the keys that only ours has, and has to have."""
+        ours = self.kind == "ferrocket" and "storePathRootDir" in table
+        missing = MORE_KEYS - table.keys() - {"unconsumedDeletedBytes"} if ours else set()
+        table = {key: value for key, value in table.items() if key not in MORE_KEYS}
+        return table | {key: "missing" for key in missing}
 
     def shapes(self, table):
         """The keys with the form of their values: every number may be another."""

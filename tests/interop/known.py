@@ -3,6 +3,18 @@
 RocketMQ's servers here are 4.9.7; ours follow 4.9.8.
 """
 
+# Keys of configuration and runtime info that 4.9.7 does not have: RocketMQ 5's and our own.
+MORE_KEYS = {
+    "diskSpaceWarningLevelRatio",
+    "diskSpaceCleanForciblyRatio",
+    "deleteFileBatchMax",
+    "diskWarningFreeBytes",
+    "diskCleanForciblyFreeBytes",
+    "diskCleanFreeBytes",
+    "deleteUnconsumedMessages",
+    "unconsumedDeletedBytes",
+}
+
 REQUIRED = "a required field that is missing is refused by its name; Java goes on without it"
 NUMBER = "an optional number that is none counts as absent, as Java does with most headers"
 GROUP = "RocketMQ 5's rule: no group is made under a name that is no group's"

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::{Error, Result, clock};
 use crate::broker::Broker;
@@ -90,6 +91,9 @@ fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     set(table, "dispatchBehindBytes", store.dispatch_behind_bytes());
     set(table, "pageCacheLockTimeMills", store.lock_held_ms());
     set(table, "earliestMessageTimeStamp", earliest_time(store));
+    // Not RocketMQ's.
+    let lost = store.stats().unconsumed_deleted_bytes.load(Ordering::Relaxed);
+    set(table, "unconsumedDeletedBytes", lost);
     let unflushed = store.max_physical_offset() - store.flushed_offset();
     set(table, "remainHowManyDataToFlush", size_text(unflushed.max(0) as u64));
     for (level, offset, end) in broker.delay_progress() {

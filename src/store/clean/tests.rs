@@ -2,6 +2,9 @@ use super::super::fixture::*;
 use super::*;
 use std::fs::{File, FileTimes};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use crate::sys::file::Space;
 
 fn open_small(dir: &Path) -> Arc<Store> {
     let mut config = config(dir);
@@ -13,6 +16,31 @@ fn open_small(dir: &Path) -> Arc<Store> {
     open_with(config, |_| ())
 }
 
+/// A disk of 100 units: what others use, set by the test, and two for each file of the log.
+const FILE_UNITS: u64 = 2;
+
+fn cleaner(store: &Store, others: Arc<AtomicU64>) -> Clean {
+    let segments = store.log.segments().clone();
+    let of_log = segments.clone();
+    let space_of = move |_: &Path| {
+        let used = others.load(Relaxed) + FILE_UNITS * of_log.len() as u64;
+        let free = 100_u64.saturating_sub(used);
+        Ok(Space { total: 100, free, available: free })
+    };
+    Clean {
+        segments,
+        queues: store.queues.clone(),
+        index: store.index.clone(),
+        reput: store.reput.clone(),
+        disk: Arc::new(Disk::told_by([&store.root; 3], Box::new(space_of))),
+        config: store.config.clone(),
+        asked: store.asked.clone(),
+        consumed: store.consumed.clone(),
+        stats: store.stats.clone(),
+        stop: Stop::new(),
+    }
+}
+
 /// Three full files and a bit, six messages each, and the cleaner of that store.
 fn filled(dir: &Path) -> (Arc<Store>, Clean) {
     let store = open_small(dir);
@@ -22,16 +50,15 @@ fn filled(dir: &Path) -> (Arc<Store>, Clean) {
         put(&store, &crate::message::MessageRef { properties, ..message("T", 0, &[0; 10_000]) });
     }
     settle(&store);
-    let clean = Clean {
-        segments: store.log.segments().clone(),
-        queues: store.queues.clone(),
-        index: store.index.clone(),
-        reput: store.reput.clone(),
-        disk: Arc::new(Disk::new(dir, dir, dir)),
-        config: store.config.clone(),
-        asked: store.asked.clone(),
-        stop: Stop::new(),
-    };
+    let clean = cleaner(&store, Arc::default());
+    (store, clean)
+}
+
+/// The same on a disk that is full whatever is deleted.
+fn filled_up(dir: &Path) -> (Arc<Store>, Clean) {
+    let (store, _) = filled(dir);
+    let clean = cleaner(&store, Arc::new(AtomicU64::new(90)));
+    clean.disk.look();
     (store, clean)
 }
 
@@ -59,16 +86,17 @@ fn files_go_when_their_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let (store, clean) = filled(dir.path());
     let store_config = clean.config.get().store.clone();
-    clean.delete_log_files(&store_config, false).unwrap();
+    let rounds = &mut Rounds::default();
+    clean.delete_log_files(&store_config, rounds).unwrap();
     assert_eq!(starts(&clean), [0, 1, 2, 3]);
     age(&clean, 2, 71);
-    clean.delete_log_files(&store_config, false).unwrap();
+    clean.delete_log_files(&store_config, rounds).unwrap();
     assert_eq!(starts(&clean), [0, 1, 2, 3]);
     age(&clean, 2, 72);
-    clean.delete_log_files(&store_config, false).unwrap();
+    clean.delete_log_files(&store_config, rounds).unwrap();
     assert_eq!(starts(&clean), [2, 3]);
     age(&clean, 9, 1000);
-    clean.delete_log_files(&store_config, false).unwrap();
+    clean.delete_log_files(&store_config, rounds).unwrap();
     assert_eq!(starts(&clean), [3], "the last file stays");
     store.stop();
 }
@@ -79,34 +107,35 @@ fn an_operator_need_not_wait_for_the_hour() {
     let (store, clean) = filled(dir.path());
     let config = clean.config.get();
     age(&clean, 1, 72);
-    clean.disk.check(store.flags());
-    let mut cleaned_to = 0;
-    clean.round(&config.store, &mut cleaned_to).unwrap();
-    let before = starts(&clean);
+    clean.disk.look();
+    let rounds = &mut Rounds::default();
+    clean.round(&config.store, rounds).unwrap();
+    assert_eq!(starts(&clean), [0, 1, 2, 3]);
     store.delete_expired_files();
     store.clean_expired_queues();
     for _ in 0..ASKED_ROUNDS {
-        clean.round(&config.store, &mut cleaned_to).unwrap();
+        clean.round(&config.store, rounds).unwrap();
     }
     assert_eq!(starts(&clean), [1, 2, 3]);
     age(&clean, 1, 72);
-    clean.round(&config.store, &mut cleaned_to).unwrap();
-    assert!(starts(&clean) == [1, 2, 3] || before.len() < 4, "20 rounds, or a full disk here");
+    clean.round(&config.store, rounds).unwrap();
+    assert_eq!(starts(&clean), [1, 2, 3], "the rounds are over");
     store.stop();
 }
 
 #[test]
 fn queues_and_index_follow() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, clean) = filled(dir.path());
+    let (store, clean) = filled_up(dir.path());
     let config = clean.config.get();
     let held = store.get("T", 0, 0, 32, &all);
     let before = bytes(&held);
-    clean.delete_log_files(&config.store, true).unwrap();
+    let rounds = &mut Rounds::default();
+    clean.round(&config.store, rounds).unwrap();
     assert_eq!(starts(&clean), [3]);
-    let mut cleaned_to = 0;
-    clean.round(&config.store, &mut cleaned_to).unwrap();
+    let cleaned_to = rounds.cleaned_to;
     assert_eq!(cleaned_to, 3 * LOG_FILE as i64);
+    assert_eq!(rounds.leaving.len(), 1, "one is read, its space has to wait");
     assert_eq!(store.min_offset_in_queue("T", 0), 18);
     assert_eq!(offsets(&store.get("T", 0, 18, 32, &all)), [18, 19]);
     let files = |dir: &str| std::fs::read_dir(store.root.join(dir)).unwrap().count();
@@ -115,8 +144,11 @@ fn queues_and_index_follow() {
     assert_eq!(store.query("T", "k19", 32, 0, i64::MAX).slices.len(), 1);
     assert!(store.query("T", "k3", 32, 0, i64::MAX).slices.is_empty());
     assert_eq!(bytes(&held), before);
+    drop(held);
+    clean.round(&config.store, rounds).unwrap();
+    assert!(rounds.leaving.is_empty());
     store.stop();
-    drop((store, clean, held));
+    drop((store, clean));
     let again = open_small(dir.path());
     assert_eq!((again.min_physical_offset(), again.dispatch_behind_bytes()), (cleaned_to, 0));
     assert_eq!(again.min_offset_in_queue("T", 0), 18);
@@ -125,8 +157,9 @@ fn queues_and_index_follow() {
 #[test]
 fn readers_hold_what_is_deleted_under_them() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, clean) = filled(dir.path());
+    let (store, clean) = filled_up(dir.path());
     let config = clean.config.get();
+    let mut rounds = Rounds::default();
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut next = 0;
@@ -137,9 +170,50 @@ fn readers_hold_what_is_deleted_under_them() {
             }
         });
         while !reader.is_finished() {
-            clean.delete_log_files(&config.store, true).unwrap();
-            clean.follow(&config.store, clean.segments.min_offset().unwrap()).unwrap();
+            clean.round(&config.store, &mut rounds).unwrap();
         }
     });
     store.stop();
 }
+
+#[test]
+fn unconsumed_messages_are_counted_or_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clean) = filled_up(dir.path());
+    store.set_consumed(Box::new(|topic, queue| (topic == "T" && queue == 0).then_some(8)));
+    let mut config = clean.config.get().store.clone();
+    config.delete_unconsumed_messages = false;
+    let rounds = &mut Rounds::default();
+    clean.round(&config, rounds).unwrap();
+    assert_eq!(starts(&clean), [1, 2, 3], "messages 8 to 11 of the second file are to be read");
+    config.delete_unconsumed_messages = true;
+    clean.round(&config, rounds).unwrap();
+    assert_eq!(starts(&clean), [3]);
+    let size = store.record_at(3 * LOG_FILE as i64).unwrap().len() as i64;
+    let lost = store.stats.unconsumed_deleted_bytes.load(Relaxed);
+    assert!((10 * (size - 1)..=10 * size).contains(&lost), "8 to 17: {lost}, {size} each");
+    store.stop();
+}
+
+#[test]
+fn what_the_disk_refuses_is_tried_again_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clean) = filled_up(dir.path());
+    let config = clean.config.get();
+    // What has the name of the oldest file cannot be removed as a file.
+    let path = clean.segments.first().unwrap().path().to_owned();
+    std::fs::rename(&path, dir.path().join("kept")).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let rounds = &mut Rounds::default();
+    clean.round(&config.store, rounds).unwrap_err();
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(dir.path().join("kept"), &path).unwrap();
+    clean.round(&config.store, rounds).unwrap();
+    assert_eq!(starts(&clean), [0, 1, 2, 3], "the pause is not over");
+    rounds.not_before = Some(Instant::now());
+    clean.round(&config.store, rounds).unwrap();
+    assert_eq!(starts(&clean), [3]);
+    store.stop();
+}
+
+mod model;
