@@ -90,6 +90,47 @@ fn batches_and_deliveries_are_checked() {
 }
 
 #[test]
+fn several_topics_get_their_share() {
+    let cluster = Cluster::start();
+    for kind in ["send", "batch", "e2e", "pull"] {
+        let pace: &[&str] = match kind {
+            "e2e" => &["--rate", "2000"],
+            "pull" => &["--once"],
+            _ => &["--messages", "200"],
+        };
+        let there: &[&str] = if kind == "pull" { &["--existing"] } else { &[] };
+        let more = ["-t", "M", "--topics", "5", "--verify", "--json"];
+        let (code, out, err) = bench(&cluster, kind, &[&more, pace, there].concat());
+        assert_eq!((code, err.as_str()), (0, ""), "{kind}: {out}");
+        let outcome: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&outcome["topics"], &outcome["faults"]), (&5.into(), &0.into()), "{out}");
+        wait_until("dispatched", || (0..5).all(|n| stored(&cluster, &format!("M-0000{n}")) > 0));
+    }
+}
+
+#[test]
+fn pulls_that_wait_are_shown_with_what_they_cost() {
+    let cluster = Cluster::start();
+    let pid = std::process::id().to_string();
+    let more = ["-t", "H", "--topics", "4", "--pid", &pid];
+    let (code, out, err) = bench(&cluster, "hold", &more);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("hold 12 pulls: ") && out.contains(" % of a core"), "{out}");
+}
+
+#[test]
+fn what_the_window_has_no_room_for_is_given_up() {
+    let cluster = Cluster::start();
+    let more = ["-t", "W", "--rate", "1e6", "--window", "1", "--json"];
+    let (code, out, err) = bench(&cluster, "send", &more);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let outcome: Value = serde_json::from_str(&out).unwrap();
+    assert!(outcome["givenUp"].as_i64() > Some(0), "{out}");
+    assert!(outcome["messages"].as_i64() > Some(0), "{out}");
+    assert_eq!(outcome["unanswered"], 0, "{out}");
+}
+
+#[test]
 fn refused_requests_fail_the_run() {
     let cluster = Cluster::with(|config| config.store.max_message_size = 64);
     let (code, out, err) = bench(&cluster, "send", &["-t", "B", "--json"]);

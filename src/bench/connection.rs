@@ -14,8 +14,8 @@ use crate::base::{Error, Result};
 pub struct Slot {
     /// When the request was sent or, in an open loop, meant to be; ns since the start.
     pub sent: u64,
-    /// Its queue and, of a pull, its offset.
-    pub queue: usize,
+    /// Its queue among those of all topics and, of a pull, its offset.
+    pub place: usize,
     pub offset: u64,
     /// Whether an answer is awaited.
     pub busy: bool,

@@ -13,13 +13,19 @@ use crate::protocol::{Command, frame};
 /// How long the broker may take for one of them.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes the topic with the queues of the run.
-pub fn prepare_topic(settings: &Settings) -> Result<()> {
+/// Makes the topics with the queues of the run.
+pub fn prepare_topics(settings: &Settings) -> Result<()> {
+    let mut stream = connect(settings)?;
+    (0..settings.topics)
+        .try_for_each(|number| prepare(&mut stream, settings, &settings.topic_name(number)))
+}
+
+fn prepare(stream: &mut TcpStream, settings: &Settings, topic: &str) -> Result<()> {
     let queues = settings.queues.to_string();
     let mut command = Command::request(request::UPDATE_AND_CREATE_TOPIC);
     let fields = command.fields_mut();
     for (name, value) in [
-        ("topic", settings.topic.as_str()),
+        ("topic", topic),
         ("defaultTopic", "TBW102"),
         ("readQueueNums", &queues),
         ("writeQueueNums", &queues),
@@ -30,19 +36,19 @@ pub fn prepare_topic(settings: &Settings) -> Result<()> {
     ] {
         fields.push(name, value);
     }
-    call(&mut connect(settings)?, settings, &command).map(|_| ())
+    call(stream, settings, &command).map(|_| ())
 }
 
 /// The offset that the next message of each queue will have.
 pub fn max_offsets(settings: &Settings) -> Result<Vec<u64>> {
     let mut stream = connect(settings)?;
-    (0..settings.queues).map(|queue| max_offset(&mut stream, settings, queue)).collect()
+    (0..settings.places()).map(|place| max_offset(&mut stream, settings, place)).collect()
 }
 
-fn max_offset(stream: &mut TcpStream, settings: &Settings, queue: usize) -> Result<u64> {
+fn max_offset(stream: &mut TcpStream, settings: &Settings, place: usize) -> Result<u64> {
     let mut command = Command::request(request::GET_MAX_OFFSET);
-    command.fields_mut().push("topic", &settings.topic);
-    command.fields_mut().push_display("queueId", queue);
+    command.fields_mut().push("topic", &settings.topic_name(place / settings.queues));
+    command.fields_mut().push_display("queueId", place % settings.queues);
     let reply = call(stream, settings, &command)?;
     reply
         .field("offset")

@@ -38,6 +38,7 @@ fn throughput(run: &Run) -> Vec<Figure> {
         figure("bytesPerSecond", "", per_second(outcome.bytes)),
         figure("requestsPerSecond", "", per_second(outcome.latency.len())),
         figure("refusedPerSecond", "refused/s", per_second(outcome.refused).filter(|n| *n > 0.0)),
+        figure("givenUpPerSecond", "", per_second(outcome.given_up)),
     ]
 }
 
@@ -75,6 +76,7 @@ fn server(run: &Run) -> Vec<Figure> {
         figure("serverSystemSecondsPerMillion", "system s/M", million(|used| used.system)),
         figure("serverMinorFaults", "", server.map(|used| used.minor_faults as f64)),
         figure("minorFaultsPerMessage", "minor faults/msg", message(|u| u.minor_faults as f64)),
+        figure("majorFaultsPerMessage", "major faults/msg", message(|u| u.major_faults as f64)),
         figure("serverMajorFaults", "major faults", server.map(|used| used.major_faults as f64)),
         figure("waitsPerMessage", "waits/msg", message(|used| used.voluntary as f64)),
         figure("preemptionsPerMessage", "preemptions/msg", message(|u| u.involuntary as f64)),
@@ -84,9 +86,14 @@ fn server(run: &Run) -> Vec<Figure> {
             calls.zip(messages).map(|(calls, messages)| calls as f64 / messages),
         ),
         figure("serverCpuSeconds", "CPU s", server.map(|used| used.cpu())),
+        figure(
+            "serverCorePercent",
+            "% of a core",
+            server.map(|used| used.cpu() / run.outcome.seconds.max(1e-9) * 100.0),
+        ),
         figure("serverResidentBytes", "", server.map(|used| used.resident as f64)),
         figure("serverResidentMiB", "RSS MiB", server.map(|used| used.resident as f64 / 1048576.0)),
-        figure("idleBytesPerConnection", "B/connection", run.idle.map(|idle| idle.bytes_each())),
+        figure("idleBytesEach", "B each", run.idle.map(|idle| idle.bytes_each())),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Connections that do nothing: what each costs the broker.
+//! Connections that do nothing, and pulls that wait: what each costs the broker.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::base::Result;
 /// What was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
-    /// Connections that were open.
-    pub connections: usize,
+    /// Connections that were open, or pulls that waited.
+    pub count: usize,
     /// Resident memory of the broker before and with them, in bytes.
     pub before: u64,
     pub with: u64,
 }
 
 impl Idle {
-    /// Memory that one connection costs, in bytes; the broker's may also have shrunk.
+    /// Memory that one of them costs, in bytes; the broker's may also have shrunk.
     pub fn bytes_each(&self) -> f64 {
-        (self.with as f64 - self.before as f64) / self.connections as f64
+        (self.with as f64 - self.before as f64) / self.count as f64
     }
 }
 
@@ -36,5 +36,5 @@ pub fn hold(settings: &Settings) -> Result<Idle> {
     }
     std::thread::sleep(Duration::from_secs_f64(settings.seconds));
     let with = Usage::of(settings.pid)?.resident;
-    Ok(Idle { connections: connections.len(), before, with })
+    Ok(Idle { count: connections.len(), before, with })
 }

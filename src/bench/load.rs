@@ -138,7 +138,7 @@ impl Load {
     /// Ends the load and adds up.
     pub fn finish(self) -> Result<Outcome> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut total = Outcome::new(self.settings.expected_seconds(), self.settings.queues)?;
+        let mut total = Outcome::new(self.settings.expected_seconds(), self.settings.places())?;
         total.seconds = self.seconds;
         let mut failed = None;
         for _ in &self.handles {
@@ -172,11 +172,13 @@ impl Load {
 
 /// Whether each queue gave every offset once.
 fn check_offsets(settings: &Settings, total: &mut Outcome) {
-    for (queue, stored) in total.stored.iter().enumerate() {
+    for (place, stored) in total.stored.iter().enumerate() {
         if !stored.is_continuous(settings.per_request() as u64) {
+            let topic = settings.topic_name(place / settings.queues);
+            let queue = place % settings.queues;
             total.faults.add(|| {
                 format!(
-                    "the offsets of queue {queue} are not continuous (has it another producer?)"
+                    "the offsets of {topic} {queue} are not continuous (has it another producer?)"
                 )
             });
         }

@@ -61,12 +61,14 @@ pub struct Outcome {
     /// Answers that were checked.
     pub verified: u64,
     pub faults: Faults,
+    /// Requests of an open loop that were not sent, for want of a window.
+    pub given_up: u64,
     /// What each queue stored.
     pub stored: Vec<Stored>,
 }
 
 impl Outcome {
-    /// Nothing measured yet, in a run of `seconds` on `queues`.
+    /// Nothing measured yet, in a run of `seconds` on so many `queues`.
     pub fn new(seconds: f64, queues: usize) -> Result<Outcome> {
         Ok(Outcome {
             seconds: 0.0,
@@ -83,6 +85,7 @@ impl Outcome {
             undelivered: 0,
             verified: 0,
             faults: Faults::default(),
+            given_up: 0,
             stored: vec![Stored::default(); queues],
         })
     }
@@ -116,6 +119,7 @@ impl Outcome {
         self.undelivered += part.undelivered;
         self.verified += part.verified;
         self.faults.merge(&part.faults);
+        self.given_up += part.given_up;
         for (mine, theirs) in self.stored.iter_mut().zip(&part.stored) {
             mine.merge(theirs);
         }

@@ -12,8 +12,8 @@ use crate::protocol::Codec;
 pub fn text(run: &Run) -> String {
     let mut lines = vec![match run.idle {
         Some(idle) => format!(
-            "idle {} connections: {:.0} B each; RSS {:.1} MiB before, {:.1} MiB with them",
-            idle.connections,
+            "{}: {:.0} B each; RSS {:.1} MiB before, {:.1} MiB with them",
+            title(&run.settings),
             idle.bytes_each(),
             mib(idle.before),
             mib(idle.with),
@@ -60,6 +60,7 @@ fn first_line(run: &Run) -> String {
 pub fn title(settings: &Settings) -> String {
     let shape = match (settings.kind, settings.rate) {
         (Kind::Idle, _) => return format!("idle {} connections", settings.connections),
+        (Kind::Hold, _) => return format!("hold {} pulls", settings.places()),
         (_, Some(rate)) => format!("{} connections at {rate}/s", settings.connections),
         (_, None) => format!("{}x{}", settings.connections, settings.inflight),
     };
@@ -70,7 +71,11 @@ pub fn title(settings: &Settings) -> String {
         _ => String::new(),
     };
     let codec = if settings.codec == Codec::Binary { " binary" } else { "" };
-    format!("{} {shape}{many} {} B{codec}", settings.kind.name(), settings.size)
+    let topics = match settings.topics {
+        1 => String::new(),
+        count => format!(", {count} topics"),
+    };
+    format!("{} {shape}{many} {} B{codec}{topics}", settings.kind.name(), settings.size)
 }
 
 fn server_line(run: &Run) -> Option<String> {
@@ -83,7 +88,12 @@ fn server_line(run: &Run) -> Option<String> {
         _ => String::new(),
     };
     Some(match run.idle {
-        Some(_) => format!("  server: {:.2} CPU s in the time of the run", used.cpu()),
+        Some(_) => format!(
+            "  server: {:.2} CPU s in {:.1} s, {:.2} % of a core",
+            used.cpu(),
+            run.outcome.seconds,
+            used.cpu() / run.outcome.seconds.max(1e-9) * 100.0
+        ),
         None => format!(
             "  server: {:.2} CPU s, {:.3} waits/msg, {:.3} preemptions/msg{calls}, {} major faults",
             used.cpu(),
@@ -153,6 +163,9 @@ pub fn remarks(run: &Run) -> Vec<String> {
             outcome.refused, outcome.refused_code
         ));
     }
+    if outcome.given_up > 0 {
+        remarks.push(format!("  {} given up: the window was full", outcome.given_up));
+    }
     if run.settings.verify && run.idle.is_none() {
         remarks.push(format!(
             "  verified {} answers: {} faults",
@@ -171,7 +184,9 @@ pub fn json(run: &Run) -> Value {
         "consumers": (settings.kind == Kind::E2e).then_some(settings.consumers),
         "inflight": settings.inflight,
         "rate": settings.rate,
+        "window": settings.window,
         "size": settings.size,
+        "topics": settings.topics,
         "queues": settings.queues,
         "batch": settings.batch,
         "codec": if settings.codec == Codec::Json { "json" } else { "binary" },
@@ -180,6 +195,7 @@ pub fn json(run: &Run) -> Value {
         "requests": outcome.latency.len(),
         "refused": outcome.refused,
         "refusedCode": outcome.refused_code,
+        "givenUp": outcome.given_up,
         "unanswered": outcome.unanswered,
         "undelivered": outcome.undelivered,
         "verified": settings.verify.then_some(outcome.verified),
@@ -234,11 +250,13 @@ pub fn limits_text(limits: &Limits) -> String {
          append to a warm map: {append:.0} records/s of {} B, {:.0} MB/s\n\
          first touch of new pages: {:.0} MB/s\n\
          write of 512 MiB to the disk: {:.0} MB/s\n\
-         write + fdatasync of one record: p50 {p50:.0} p99 {p99:.0} max {max:.0} us",
+         write + fdatasync of one record: p50 {p50:.0} p99 {p99:.0} max {max:.0} us\n\
+         evaluations of a filter of five terms: {:.2} M/s",
         limits.record_bytes,
         limits.append_warm / 1e6,
         limits.first_touch / 1e6,
         limits.write / 1e6,
+        limits.evaluations / 1e6,
     )
 }
 
@@ -263,6 +281,7 @@ pub fn limits_json(limits: &Limits) -> Value {
         "appendBytesPerSecond": limits.append_warm,
         "firstTouchBytesPerSecond": limits.first_touch,
         "writeBytesPerSecond": limits.write,
+        "evaluationsPerSecond": limits.evaluations,
         "fdatasync": { "p50us": p50, "p99us": p99, "maxus": max },
     })
 }

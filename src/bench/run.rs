@@ -49,12 +49,16 @@ impl Look {
 impl Run {
     /// Does what the settings say.
     pub fn new(settings: &Settings) -> Result<Run> {
-        control::prepare_topic(settings)?;
+        // What a waiting pull costs is counted with its topic and queue.
+        let untouched = Usage::of(settings.pid)?.resident;
+        if !settings.existing {
+            control::prepare_topics(settings)?;
+        }
         if settings.kind == Kind::Idle {
             return Run::idle(settings);
         }
         let offsets = match settings.kind {
-            Kind::E2e => control::max_offsets(settings)?,
+            _ if settings.pollers() > 0 => control::max_offsets(settings)?,
             _ => Vec::new(),
         };
         // Without a warm-up the first request counts, and so must what it costs.
@@ -66,7 +70,10 @@ impl Run {
         let after = Look::now(settings)?;
         let outcome = load.finish()?;
         let mut run = Run::of(settings, outcome, &before, &after);
-        if settings.limit_seconds > 0.0 {
+        if settings.kind == Kind::Hold {
+            let (count, with) = (settings.places(), after.server.resident);
+            run.idle = Some(Idle { count, before: untouched, with });
+        } else if settings.limit_seconds > 0.0 {
             run.limits = Some(limits::beside(settings)?);
         }
         Ok(run)
@@ -76,7 +83,7 @@ impl Run {
         let before = Look::now(settings)?;
         let idle = idle::hold(settings)?;
         let after = Look::now(settings)?;
-        let mut outcome = Outcome::new(settings.expected_seconds(), settings.queues)?;
+        let mut outcome = Outcome::new(settings.expected_seconds(), settings.places())?;
         outcome.seconds = settings.seconds;
         let mut run = Run::of(settings, outcome, &before, &after);
         run.idle = Some(idle);

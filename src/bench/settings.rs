@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use getopts::{Matches, Options};
 
+use super::template::{SLOTS_MAX, TOPICS_MAX};
 use crate::base::{Error, Result};
 use crate::protocol::Codec;
 
@@ -21,17 +22,20 @@ pub enum Kind {
     E2e,
     /// Connections that do nothing.
     Idle,
+    /// Pulls that wait at the broker for messages that never come.
+    Hold,
     /// This machine without a broker.
     Limits,
 }
 
 /// Each kind with its name on the command line.
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     ("send", Kind::Send),
     ("batch", Kind::Batch),
     ("pull", Kind::Pull),
     ("e2e", Kind::E2e),
     ("idle", Kind::Idle),
+    ("hold", Kind::Hold),
     ("limits", Kind::Limits),
 ];
 
@@ -79,9 +83,16 @@ pub struct Settings {
     pub inflight: usize,
     /// Messages a second of an open loop, all connections together.
     pub rate: Option<f64>,
+    /// Requests under way on each connection of an open loop at most: what is due beyond them is
+    /// given up.
+    pub window: Option<usize>,
     /// Body bytes of a message.
     pub size: usize,
-    /// Queues of the topic that are used.
+    /// Topics that are used; more than one have a number behind their name.
+    pub topics: usize,
+    /// Whether they are there already.
+    pub existing: bool,
+    /// Queues of each topic that are used.
     pub queues: usize,
     /// Messages of one batch, or asked for in one pull.
     pub batch: usize,
@@ -108,7 +119,7 @@ pub struct Settings {
     pub plot: Option<PathBuf>,
 }
 
-const USAGE: &str = "Usage: mqbench send|batch|pull|e2e|idle|limits [options]
+const USAGE: &str = "Usage: mqbench send|batch|pull|e2e|idle|hold|limits [options]
        mqbench compare [NAME=]HOST:PORT[@PID] [NAME=]HOST:PORT[@PID] KIND [options]
 
 Loads one broker and prints throughput, latency and what the broker spent, or compares two.
@@ -146,6 +157,10 @@ impl Settings {
 
     fn from_matches(kind: Kind, matches: &Matches) -> Result<Settings> {
         let default_connections = if kind == Kind::Idle { 2000 } else { 4 };
+        let window = match matches.opt_present("window") {
+            true => Some(number(matches, "window", 0, 1, SLOTS_MAX)?),
+            false => None,
+        };
         let connections = number(matches, "connections", default_connections, 1, 100_000)?;
         let (rate, once) = (rate(matches)?, matches.opt_present("once"));
         let messages = match matches.opt_present("messages") {
@@ -168,7 +183,10 @@ impl Settings {
             consumers: number(matches, "consumers", 4, 1, 10_000)?,
             inflight: number(matches, "inflight", 16, 1, 10_000)?,
             rate,
+            window,
             size: number(matches, "size", 1024, 0, 4 * 1024 * 1024)?,
+            topics: number(matches, "topics", 1, 1, TOPICS_MAX)?,
+            existing: matches.opt_present("existing"),
             queues: number(matches, "queues", 4, 1, 1024)?,
             batch: number(matches, "batch", 32, 1, 1024)?,
             once,
@@ -201,6 +219,9 @@ impl Settings {
         if self.rate.is_some() && !self.kind.sends() {
             return refuse("--rate: only what sends can be paced");
         }
+        if self.window.is_some() && self.rate.is_none() {
+            return refuse("--window: only with --rate");
+        }
         if self.messages.is_some() && (!self.kind.sends() || self.rate.is_some()) {
             return refuse("--messages: only for what sends, and not with --rate");
         }
@@ -210,8 +231,9 @@ impl Settings {
         if self.comparison.is_some() && self.kind == Kind::Limits {
             return refuse("compare: limits has no broker to compare");
         }
-        if self.kind == Kind::Idle && self.comparison.is_none() && self.pid.is_none() {
-            return refuse("idle: needs --pid, the process whose memory is measured");
+        if self.does_nothing() && self.comparison.is_none() && self.pid.is_none() {
+            let name = self.kind.name();
+            return refuse(&format!("{name}: needs --pid, the process whose memory is measured"));
         }
         Ok(())
     }
@@ -219,6 +241,38 @@ impl Settings {
     /// About how long the measurement will take.
     pub fn expected_seconds(&self) -> f64 {
         if self.once || self.messages.is_some() { self.seconds.min(60.0) } else { self.seconds }
+    }
+
+    /// Whether the run only shows what it costs to be there.
+    pub fn does_nothing(&self) -> bool {
+        matches!(self.kind, Kind::Idle | Kind::Hold)
+    }
+
+    /// Connections that send, or pull without waiting.
+    pub fn senders(&self) -> usize {
+        if self.does_nothing() { 0 } else { self.connections }
+    }
+
+    /// Connections with pulls that wait.
+    pub fn pollers(&self) -> usize {
+        match self.kind {
+            Kind::E2e => self.consumers,
+            Kind::Hold => self.connections,
+            _ => 0,
+        }
+    }
+
+    /// Queues of all topics. They are numbered topic by topic.
+    pub fn places(&self) -> usize {
+        self.topics * self.queues
+    }
+
+    /// Name of topic `number`.
+    pub fn topic_name(&self, number: usize) -> String {
+        match self.topics {
+            1 => self.topic.clone(),
+            _ => format!("{}-{number:05}", self.topic),
+        }
     }
 
     /// Messages that one request of a producer carries.
@@ -236,8 +290,11 @@ fn options() -> Options {
         .optopt("", "consumers", "connections of e2e that wait for messages (4)", "N")
         .optopt("", "inflight", "requests under way on each connection (16)", "N")
         .optopt("", "rate", "open loop: messages a second, whatever the broker does", "N")
+        .optopt("", "window", "open loop: requests under way on each connection at most", "N")
         .optopt("", "size", "body bytes of a message (1024)", "BYTES")
-        .optopt("", "queues", "queues of the topic to use (4)", "N")
+        .optopt("", "topics", "topics to use, NAME-00000 and so on if more than 1 (1)", "N")
+        .optflag("", "existing", "the topics are there: neither create nor change them")
+        .optopt("", "queues", "queues of each topic to use (4)", "N")
         .optopt("", "batch", "messages of a batch or asked for in one pull (32)", "N")
         .optflag("", "once", "pull each queue once and end")
         .optopt("", "messages", "send so many and end", "N")
@@ -268,7 +325,8 @@ fn kind(name: &str) -> Result<Kind> {
 
 fn kind_expected() -> Error {
     Error::Config(
-        "say what to measure: send or pull, batch, e2e, idle, limits, compare (see -h)".into(),
+        "say what to measure: send or pull, batch, e2e, idle, hold, limits, compare (see -h)"
+            .into(),
     )
 }
 
@@ -370,6 +428,9 @@ mod tests {
             ("pull --messages 3", "--messages"),
             ("e2e --size 15", "--size"),
             ("idle", "--pid"),
+            ("hold", "--pid"),
+            ("send --window 5", "--window"),
+            ("send --topics 0", "--topics 0"),
             ("compare 127.0.0.1:1 127.0.0.1:2 limits", "limits"),
             ("send -b nowhere", "-b nowhere"),
         ] {

@@ -14,6 +14,10 @@ pub const OPAQUE_BASE: i32 = 1_000_000_000;
 /// Requests under way on one connection of an open loop. What is due beyond them waits, and its
 /// latency grows.
 pub const SLOTS_MAX: usize = 100_000;
+/// Topics of one run: as many as the digits behind their name allow for, and then some room.
+pub const TOPICS_MAX: usize = 50_000;
+/// Stands for the number of the topic, as topic `TOPIC_MARK`.
+const TOPIC_MARK: usize = 77_777;
 /// Bytes at the head of a body of e2e: which run sent it, and when it was meant to be sent.
 pub const STAMP_BYTES: usize = 16;
 /// Stands for the digits of a pull offset until they are patched.
@@ -40,16 +44,19 @@ pub enum Form {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patch {
     pub slot: usize,
+    pub topic: usize,
     /// The number of the (first) message of a send, the queue offset of a pull.
     pub number: u64,
     /// Which run sends, and when it was meant to.
     pub stamp: (u64, u64),
 }
 
-/// A frame to one queue.
+/// A frame to one queue of each topic.
 pub struct Template {
     frame: Vec<u8>,
     opaque: Range<usize>,
+    /// Digits of the topic's number, when there are several.
+    topic: Option<Range<usize>>,
     numbers: Vec<Range<usize>>,
     stamp: Option<Range<usize>>,
     codec: Codec,
@@ -78,9 +85,16 @@ impl Template {
         };
         let numbers = all(&bytes, mark.as_bytes());
         let stamp = find(&bytes, STAMP_MARK, 0);
+        let name = settings.topic_name(TOPIC_MARK);
+        let topic = find(&bytes, name.as_bytes(), 0).filter(|_| settings.topics > 1);
+        let topic = topic.map(|found| found.end - TOPIC_MARK.to_string().len()..found.end);
+        let complete = numbers.len() == count
+            && stamp.is_some() == stamped
+            && topic.is_some() == (settings.topics > 1);
         match opaque {
-            Some(opaque) if numbers.len() == count && stamp.is_some() == stamped => {
-                Ok(Template { frame: bytes, opaque, numbers, stamp, codec: settings.codec, radix })
+            Some(opaque) if complete => {
+                let (frame, codec) = (bytes, settings.codec);
+                Ok(Template { frame, opaque, topic, numbers, stamp, codec, radix })
             }
             _ => Err(Error::Protocol("the request to send lost its marks".into())),
         }
@@ -95,6 +109,9 @@ impl Template {
         match self.codec {
             Codec::Json => write_digits(&mut frame[self.opaque.clone()], opaque as u64, 10),
             Codec::Binary => frame[self.opaque.clone()].copy_from_slice(&opaque.to_be_bytes()),
+        }
+        if let Some(place) = &self.topic {
+            write_digits(&mut frame[place.clone()], patch.topic as u64, 10);
         }
         for (place, number) in self.numbers.iter().zip(patch.number..) {
             write_digits(&mut frame[place.clone()], number, self.radix);
@@ -153,7 +170,7 @@ fn send_header(code: i32, settings: &Settings, queue: usize) -> Command {
     let mut command = Command::request(code);
     let fields = command.fields_mut();
     fields.push("a", "mqbench");
-    fields.push("b", &settings.topic);
+    fields.push("b", &settings.topic_name(TOPIC_MARK));
     fields.push("c", "TBW102");
     fields.push("d", "4");
     fields.push_display("e", queue);
@@ -173,7 +190,7 @@ fn pull(settings: &Settings, queue: usize, form: Form) -> Command {
     };
     let fields = command.fields_mut();
     fields.push("consumerGroup", "mqbench");
-    fields.push("topic", &settings.topic);
+    fields.push("topic", &settings.topic_name(TOPIC_MARK));
     fields.push_display("queueId", queue);
     fields.push("queueOffset", OFFSET_MARK);
     fields.push_display("maxMsgNums", settings.batch);
@@ -219,7 +236,7 @@ mod tests {
     #[test]
     fn a_patched_frame_decodes_to_what_was_patched() {
         for codec in ["json", "binary"] {
-            let patch = Patch { slot: 12, number: 0xABC, stamp: (1, 2) };
+            let patch = Patch { slot: 12, topic: 0, number: 0xABC, stamp: (1, 2) };
             let line = format!("send --codec {codec}");
             let command = written(&line, Form::Send, 3, false, patch);
             assert_eq!(command.opaque, OPAQUE_BASE + 12);
@@ -234,6 +251,22 @@ mod tests {
             let patch = Patch { slot: 1, number: 77, ..Patch::default() };
             let command = written(&format!("pull --codec {codec}"), Form::Pull, 0, false, patch);
             assert_eq!(command.field("queueOffset").unwrap().parse::<i64>().unwrap(), 77);
+        }
+    }
+
+    #[test]
+    fn the_topics_number_is_patched() {
+        for codec in ["json", "binary"] {
+            let patch = Patch { slot: 1, topic: 42, number: 7, ..Patch::default() };
+            for (kind, form, field) in [
+                ("send", Form::Send, "b"),
+                ("batch", Form::Batch, "b"),
+                ("hold", Form::Poll, "topic"),
+            ] {
+                let line = format!("{kind} --codec {codec} -t T --topics 100 --pid 1");
+                let command = written(&line, form, 3, false, patch);
+                assert_eq!(command.field(field), Some("T-00042"), "{line}");
+            }
         }
     }
 

@@ -24,6 +24,11 @@ const READ_BYTES: usize = 1024 * 1024;
 const TIMER: Token = Token(usize::MAX);
 /// Requests an open loop sends between two looks at the answers.
 const BURST_MAX: usize = 256;
+/// With a window, what could not be sent for so long is given up: it is mqbench that is late then,
+/// and no figure of the broker's.
+const LATE_MAX: Duration = Duration::from_millis(10);
+/// From the first topic of one slot to that of the next: a prime.
+const TOPIC_STRIDE: usize = 7919;
 /// Bytes that a connection of an open loop holds back when the broker does not read.
 const OUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -37,7 +42,7 @@ struct Pace {
     armed: u64,
     /// The connection that is next, and the queue.
     connection: usize,
-    queue: usize,
+    place: usize,
 }
 
 /// One thread and its connections.
@@ -79,16 +84,14 @@ impl<'a> Worker<'a> {
                 .collect()
         };
         let mut connections = Vec::new();
-        for number in (index..settings.connections).step_by(settings.threads) {
+        for number in (index..settings.senders()).step_by(settings.threads) {
             let slots = sender_slots(settings, number);
             connections.push(Connection::open(settings.broker, form, slots)?);
         }
         let senders = connections.len();
-        if settings.kind == Kind::E2e {
-            for number in (index..settings.consumers).step_by(settings.threads) {
-                let slots = consumer_slots(settings, shared, number);
-                connections.push(Connection::open(settings.broker, Form::Poll, slots)?);
-            }
+        for number in (index..settings.pollers()).step_by(settings.threads) {
+            let slots = consumer_slots(settings, shared, number);
+            connections.push(Connection::open(settings.broker, Form::Poll, slots)?);
         }
         for (token, connection) in connections.iter_mut().enumerate() {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -96,7 +99,7 @@ impl<'a> Worker<'a> {
                 .register(&mut connection.stream, Token(token), interest)
                 .what(|| "register a connection".into())?;
         }
-        let polls = if settings.kind == Kind::E2e { templates(Form::Poll, false)? } else { vec![] };
+        let polls = if settings.pollers() > 0 { templates(Form::Poll, false)? } else { vec![] };
         Ok(Worker {
             settings,
             shared,
@@ -107,7 +110,7 @@ impl<'a> Worker<'a> {
             templates: templates(form, stamped)?,
             polls,
             scanner: Scanner::default(),
-            outcome: Outcome::new(settings.expected_seconds(), settings.queues)?,
+            outcome: Outcome::new(settings.expected_seconds(), settings.places())?,
             awaited: 0,
             touched: Vec::new(),
             stamps: Vec::new(),
@@ -153,7 +156,8 @@ impl<'a> Worker<'a> {
     /// Whether this thread may end; also tells the others how far it is.
     fn done(&mut self) -> bool {
         self.stopping = self.shared.stop.load(Ordering::Relaxed);
-        if self.awaited == 0 && self.pace.is_none() && !self.idle {
+        let all_sent = self.awaited == 0 && self.pace.is_none() && self.senders > 0;
+        if all_sent && !self.idle {
             self.idle = true;
             self.shared.has_ended_one();
         }
@@ -180,12 +184,23 @@ impl<'a> Worker<'a> {
             if blocked || pace.schedule.due() > now {
                 break;
             }
-            match self.free_slot(&mut pace) {
+            let late = now.saturating_sub(pace.schedule.due()) > LATE_MAX;
+            let slot = match late && self.settings.window.is_some() {
+                true => None,
+                false => self.free_slot(&mut pace),
+            };
+            match slot {
                 Some((index, slot)) => {
                     if let Some(due) = pace.schedule.take(now) {
-                        self.connections[index].slots[slot].queue = pace.queue;
-                        pace.queue = (pace.queue + 1) % self.settings.queues;
+                        self.connections[index].slots[slot].place = pace.place;
+                        pace.place = next_place(self.settings, pace.place);
                         self.request(index, slot, pace.start + due.as_nanos() as u64);
+                    }
+                }
+                None if self.settings.window.is_some() => {
+                    let due = pace.schedule.take(now).unwrap_or(now);
+                    if self.shared.measured(pace.start + due.as_nanos() as u64).is_some() {
+                        self.outcome.given_up += 1;
                     }
                 }
                 None => blocked = true,
@@ -210,7 +225,7 @@ impl<'a> Worker<'a> {
             if let Some(slot) = connection.free.pop() {
                 return Some((index, slot));
             }
-            if connection.slots.len() < SLOTS_MAX {
+            if connection.slots.len() < self.settings.window.unwrap_or(SLOTS_MAX) {
                 connection.slots.push(Slot::default());
                 return Some((index, connection.slots.len() - 1));
             }
@@ -234,8 +249,10 @@ impl<'a> Worker<'a> {
             Form::Poll => &self.polls,
             _ => &self.templates,
         };
-        let patch = Patch { slot, number, stamp: (self.shared.run, sent) };
-        templates[place.queue].write(&mut connection.out, patch);
+        let (topic, queue) =
+            (place.place / self.settings.queues, place.place % self.settings.queues);
+        let patch = Patch { slot, topic, number, stamp: (self.shared.run, sent) };
+        templates[queue].write(&mut connection.out, patch);
         if connection.form != Form::Poll {
             self.awaited += 1;
         }
@@ -319,7 +336,8 @@ impl<'a> Worker<'a> {
         if self.settings.verify {
             self.outcome.verified += 1;
             let outcome = &mut self.outcome;
-            check::send(answer, slot.queue, &mut outcome.stored[slot.queue], &mut outcome.faults);
+            let queue = slot.place % self.settings.queues;
+            check::send(answer, queue, &mut outcome.stored[slot.place], &mut outcome.faults);
         }
         if answer.code != response::SUCCESS {
             self.refused(answer, slot, now);
@@ -336,8 +354,8 @@ impl<'a> Worker<'a> {
             connection.free.push(answer.slot);
             return Ok(false);
         }
-        let queue = &mut connection.slots[answer.slot].queue;
-        *queue = (*queue + 1) % self.settings.queues;
+        let place = &mut connection.slots[answer.slot].place;
+        *place = next_place(self.settings, *place);
         let sent = self.shared.sequence.load(Ordering::Relaxed);
         let enough = self.settings.messages.is_some_and(|messages| sent >= messages);
         Ok(!self.stopping && !enough)
@@ -417,8 +435,9 @@ impl<'a> Worker<'a> {
         each: impl FnMut(&[u8]),
     ) -> u64 {
         self.outcome.verified += 1;
-        let topic = &self.settings.topic;
-        let asked = Asked { topic, queue: slot.queue, offset: slot.offset };
+        let topic = &self.settings.topic_name(slot.place / self.settings.queues);
+        let queue = slot.place % self.settings.queues;
+        let asked = Asked { topic, queue, offset: slot.offset };
         check::records(body, &asked, answer.offset, &mut self.outcome.faults, each)
     }
 
@@ -469,7 +488,7 @@ impl Pace {
             .what(|| "register a timer".into())?;
         let requests = rate / settings.per_request() as f64 / settings.threads as f64;
         let (schedule, start) = (Schedule::new(requests), shared.now());
-        Ok(Some(Pace { schedule, start, timer, armed: 0, connection: 0, queue: 0 }))
+        Ok(Some(Pace { schedule, start, timer, armed: 0, connection: 0, place: 0 }))
     }
 
     /// Has epoll wake the thread when the next request is due.
@@ -485,18 +504,25 @@ impl Pace {
 }
 
 /// Slots of a connection that sends or pulls: none yet in an open loop. Neighbouring connections
-/// and slots begin on different queues.
+/// and slots begin on different queues, and far from each other on different topics.
 fn sender_slots(settings: &Settings, number: usize) -> Vec<Slot> {
     let count = if settings.rate.is_some() { 0 } else { settings.inflight };
-    (0..count)
-        .map(|slot| Slot { queue: (number + slot) % settings.queues, ..Slot::default() })
-        .collect()
+    let place = |slot: usize| {
+        let topic = (number * count + slot) * TOPIC_STRIDE % settings.topics;
+        topic * settings.queues + (number + slot) % settings.queues
+    };
+    (0..count).map(|slot| Slot { place: place(slot), ..Slot::default() }).collect()
+}
+
+/// The next queue, of the next topic if there are several.
+fn next_place(settings: &Settings, place: usize) -> usize {
+    (place + settings.queues + 1) % settings.places()
 }
 
 /// One slot for each queue of consumer `number`.
 fn consumer_slots(settings: &Settings, shared: &Shared, number: usize) -> Vec<Slot> {
-    (number..settings.queues)
-        .step_by(settings.consumers)
-        .map(|queue| Slot { queue, offset: shared.offsets[queue], ..Slot::default() })
+    (number..settings.places())
+        .step_by(settings.pollers())
+        .map(|place| Slot { place, offset: shared.offsets[place], ..Slot::default() })
         .collect()
 }

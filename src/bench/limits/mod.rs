@@ -3,13 +3,14 @@
 mod echo;
 mod storage;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::load::Load;
 use super::outcome::micros;
 use super::settings::{Kind, Settings};
 use super::template::{body, properties};
 use crate::base::{Error, Result};
+use crate::message::sql::Expression;
 use crate::message::{MessageRef, record as stored};
 use crate::protocol::Command;
 use echo::Echo;
@@ -47,6 +48,8 @@ pub struct Limits {
     pub write: f64,
     /// Microseconds of write and fdatasync of one record: p50, p99, longest.
     pub sync: [f64; 3],
+    /// Evaluations a second, by one thread, of a filter expression of five terms.
+    pub evaluations: f64,
 }
 
 /// The limits for a run with these settings, in the shape of its requests. An open loop is compared
@@ -81,7 +84,34 @@ pub fn measure(settings: &Settings) -> Result<Limits> {
         first_touch: storage::first_touch(&settings.dir)?,
         write: storage::write_through(&settings.dir)?,
         sync: [0.5, 0.99, 1.0].map(|quantile| micros(&sync, quantile)),
+        evaluations: evaluations(time)?,
     })
+}
+
+/// Evaluations a second of an expression that needs all of its five terms.
+fn evaluations(time: Duration) -> Result<f64> {
+    let filter = "size > 100 AND region = 'north' AND price BETWEEN 10 AND 20 \
+                  AND colour IN ('red', 'green') AND owner IS NOT NULL";
+    let filter = Expression::parse(filter).map_err(|error| Error::Config(error.to_string()))?;
+    let named = [
+        ("size", "150"),
+        ("region", "north"),
+        ("price", "12"),
+        ("colour", "green"),
+        ("owner", "me"),
+    ];
+    let named = named.map(|(name, value)| format!("{name}\u{1}{value}\u{2}"));
+    let properties = format!("{}\u{2}{}", properties(), named.concat());
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < time {
+        for _ in 0..1000 {
+            if !filter.matches(std::hint::black_box(&properties)) {
+                return Err(Error::Corrupt("limits: the filter does not match".into()));
+            }
+        }
+        count += 1000;
+    }
+    Ok(f64::from(count) / began.elapsed().as_secs_f64())
 }
 
 fn loopback(settings: &Settings, connections: usize, inflight: usize) -> Result<Loopback> {
@@ -93,6 +123,8 @@ fn loopback(settings: &Settings, connections: usize, inflight: usize) -> Result<
         connections,
         inflight,
         rate: None,
+        window: None,
+        topics: 1,
         once: false,
         messages: None,
         verify: false,
@@ -180,6 +212,11 @@ pub fn record(topic: &str, queue_id: i32, body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_filter_matches() {
+        assert!(evaluations(Duration::from_millis(1)).unwrap() > 0.0);
+    }
 
     #[test]
     fn loopback_in_every_form() {
