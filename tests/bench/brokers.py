@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "interop"))
 from build import java_home_conf, maven  # noqa: E402
-from servers import JAVA_SERVERS, OPENS, call, free_port  # noqa: E402
+from servers import JAVA_SERVERS, OPENS, ask, call, frame, free_port  # noqa: E402
 
 GET_MAX_OFFSET = 30
 GET_BROKER_CLUSTER_INFO = 106
@@ -25,6 +25,12 @@ def answers(port, code):
         return True
     except (OSError, ValueError):
         return False
+
+
+def max_offset(port, topic, queue):
+    """The offset that the next message of a queue will have."""
+    head, _ = ask(port, frame(GET_MAX_OFFSET, {"topic": topic, "queueId": str(queue)}))
+    return int(head["extFields"]["offset"])
 
 
 def memory(pid):
@@ -44,7 +50,8 @@ class Server:
     def __init__(self, name, folder, port, command, ready_code):
         self.name, self.folder, self.port = name, os.path.join(folder, name), port
         self.command, self.ready_code = command, ready_code
-        self.process = None
+        self.process = self.began = self.ready = None
+        self.store = os.path.join(self.folder, "store")
         os.makedirs(self.folder, exist_ok=True)
 
     @property
@@ -67,7 +74,7 @@ class Server:
         env = dict(os.environ, HOME=self.folder, ROCKETMQ_HOME=java_home_conf(self.folder))
         env.pop("NAMESRV_ADDR", None)
         with open(os.path.join(self.folder, "out"), "ab") as log:
-            began = time.monotonic()
+            self.began = began = time.monotonic()
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -80,9 +87,10 @@ class Server:
             if self.process.poll() is not None or time.monotonic() - began > 60:
                 with open(os.path.join(self.folder, "out"), "rb") as log:
                     tail = log.read()[-2000:].decode(errors="replace")
-                raise SystemExit(f"bench: {self.name} does not start: {tail}")
+                raise RuntimeError(f"{self.name} does not start: {tail}")
             time.sleep(0.001)
-        return time.monotonic() - began
+        self.ready = time.monotonic()
+        return self.ready - began
 
     def stop(self):
         """Returns the seconds until it had ended."""
@@ -94,6 +102,11 @@ class Server:
             self.process.kill()
             self.process.wait()
         return time.monotonic() - began
+
+    def kill(self):
+        """As a power cut ends it, but for what the kernel holds."""
+        self.process.kill()
+        self.process.wait()
 
     def remove(self):
         if self.process and self.process.poll() is None:
@@ -120,14 +133,13 @@ def broker(name, folder, extra, programs=None, heap="4g"):
     """A broker, Java's without `programs`, our folder of programs."""
     port = free_port((-2, 0, 1))
     server = Server(name, folder, port, None, GET_MAX_OFFSET)
-    store = os.path.join(server.folder, "store")
     conf = server.conf(
         {
             "brokerName": name,
             "brokerIP1": "127.0.0.1",
             "listenPort": port,
-            "storePathRootDir": store,
-            "storePathCommitLog": os.path.join(store, "commitlog"),
+            "storePathRootDir": server.store,
+            "storePathCommitLog": os.path.join(server.store, "commitlog"),
             **extra,
         }
     )

@@ -1,95 +1,60 @@
 #!/usr/bin/env python3
 """Measures our broker against Java's, side by side, and writes RESULTS.md with pictures.
 
-    tests/bench/run.py [--old DIR] [--only PATTERN] [--pairs N] [--scale X] [--list] ...
+    tests/bench/run.py [--group GROUP,...] [--only PATTERN] [--missing] [--minutes N] ...
 
-scripts/bench builds first and calls this. Each case starts a fresh broker of either side and has
-mqbench alternate them; runs that other load disturbed are left out of the ratios. --old compares
-with the programs of an older build of ours in DIR as well. What was measured is kept in
-target/bench, so that --only renews a part of RESULTS.md.
+scripts/bench builds first and calls this. Groups: standard (each case starts a fresh broker of
+either side and has mqbench alternate them; runs that other load disturbed are left out of the
+ratios), limits, start-stop, storage, overload, many, scaling. --old compares with the programs of
+an older build of ours in DIR as well. Every result is kept in target/bench as soon as it is there:
+--only, --group and --missing renew or complete a part of RESULTS.md. A case that fails is named in
+the end, and on the page, and the others go on; so are those for which --minutes are too few.
 """
 
 import argparse
 import fnmatch
-import json
 import os
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
+import time
+import traceback
 
 import brokers
+import many
+import overload
 import results
+import scaling
+import storage
 from cases import CASES
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-PROGRAMS = os.path.join(TARGET, "release")
-KEPT = os.path.join(TARGET, "bench")
-
-
-def mqbench(*args):
-    """Runs it and returns its JSON. What it says on standard error passes through."""
-    done = subprocess.run(
-        [os.path.join(PROGRAMS, "mqbench"), *args, "--json"], stdout=subprocess.PIPE, check=False
-    )
-    if not done.stdout:
-        raise RuntimeError(f"mqbench {' '.join(args)}: exit code {done.returncode}")
-    return json.loads(done.stdout)
-
-
-def keep(name, found):
-    os.makedirs(KEPT, exist_ok=True)
-    with open(os.path.join(KEPT, f"{name}.json"), "w", encoding="ascii") as file:
-        json.dump(found, file)
-
-
-def fill(server, case, backlog):
-    """Sends the backlog of a pull."""
-    queues = case.args.partition("--queues ")[2].split(" ")[0] or "4"
-    mqbench(
-        *["batch", "-b", f"127.0.0.1:{server.port}", "--queues", queues, "--inflight", "2"],
-        *["--messages", str(backlog), "--limit-seconds", "0"],
-    )
-
-
-def restart(sides, drop_page_cache):
-    """Restarts the brokers; with nothing of their stores in memory if so asked."""
-    for server in sides:
-        server.stop()
-    if drop_page_cache:
-        os.sync()
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
-            file.write("3")
-    for server in sides:
-        server.start()
+from harness import KEPT, Bench, Pairs, fill, forget, keep, kept, mqbench, words
 
 
 def restarted(case, sides, args, pairs):
     """Like mqbench compare, with a restart before each run."""
-    runs = [[], []]
-    for pair in range(pairs):
-        for side in [0, 1] if pair % 2 == 0 else [1, 0]:
-            restart(sides, case.cold)
-            server = sides[side]
-            target = ["-b", f"127.0.0.1:{server.port}", "--pid", str(server.pid)]
-            runs[side].append(mqbench(*args, *target))
-    good = [i for i in range(pairs) if not any(runs[side][i]["disturbed"] for side in (0, 1))]
-    counted = good or range(pairs)
+
+    def run(server):
+        server.stop()
+        if case.cold:
+            forget(server.store)
+        server.start()
+        return mqbench(*args, server=server)
+
+    done = Pairs(lambda: run(sides[0]), lambda: run(sides[1]), pairs)
     rows = []
     for figure, title in results.FIGURES.items():
-        pairs_of = [(runs[0][i].get(figure), runs[1][i].get(figure)) for i in counted]
-        if any(None in pair or not pair[1] for pair in pairs_of):
+        ratios = done.ratios(figure)
+        if len(ratios) < len(done.counted):
             continue
-        ratios = [a / b for a, b in pairs_of]
+        a, b = done.medians(figure)
         rows.append(
             {
                 "figure": figure,
                 "title": title,
-                "a": statistics.median(a for a, _ in pairs_of),
-                "b": statistics.median(b for _, b in pairs_of),
+                "a": a,
+                "b": b,
                 "ratio": statistics.median(ratios),
                 "min": min(ratios),
                 "max": max(ratios),
@@ -97,58 +62,55 @@ def restarted(case, sides, args, pairs):
         )
     return {
         "pairs": pairs,
-        "disturbedPairs": pairs - len(good),
+        "disturbedPairs": done.disturbed,
         "rows": rows,
-        "sides": [{"name": s.name, "runs": r} for s, r in zip(sides, runs)],
+        "sides": [{"name": s.name, "runs": r} for s, r in zip(sides, done.runs)],
     }
 
 
-def measure(case, other, programs, options, folder):
+def compared(case, sides, args, picture, pairs):
+    """mqbench alternates the two itself."""
+    os.makedirs(os.path.dirname(picture), exist_ok=True)
+    targets = [side.target for side in sides]
+    return mqbench("compare", *targets, *args, "--pairs", pairs, "--plot", picture)
+
+
+def standard(case, other, bench):
     """One case, ours beside `other`."""
-    sides = [
-        brokers.broker("ours", folder, case.conf, PROGRAMS),
-        brokers.broker(other, folder, case.conf, programs, options.heap),
-    ]
-    name = case.name if other == "java" else f"{case.name}-{other}"
-    seconds = max(1, case.seconds * options.scale)
-    args = [*case.args.split(), "--seconds", str(seconds), "--limit-seconds", "1"]
+    seconds = bench.seconds(case.seconds)
+    args = [*words(case.args), "--seconds", str(seconds), "--limit-seconds", "0.5"]
     if "--once" not in args:
-        args += ["--warmup", str(min(2, seconds))]
+        args += ["--warmup", "1"]
     else:
         args[args.index("--seconds") + 1] = "3600"
-    try:
-        for server in sides:
-            server.start()
-            if case.backlog:
-                fill(server, case, int(case.backlog * min(1, options.scale)))
+    name = named(case.name, other)
+    with bench.broker("ours", case.conf) as ours, bench.broker(other, case.conf) as theirs:
+        sides = [ours, theirs]
+        if case.backlog:
+            queues = case.args.partition("--queues ")[2].split(" ")[0] or "4"
+            for server in sides:
+                fill(server, bench.size(case.backlog) * (1024 + 200), queues=queues)
         if case.cold or case.restart:
-            found = restarted(case, sides, args, options.pairs)
+            found = restarted(case, sides, args, bench.pairs)
         else:
-            pictures = KEPT if options.no_write else results.PICTURES
-            os.makedirs(pictures, exist_ok=True)
+            pictures = KEPT if bench.options.no_write else results.PICTURES
             picture = os.path.join(pictures, f"{name}.svg")
-            found = mqbench(
-                *["compare", sides[0].target, sides[1].target, *args],
-                *["--pairs", str(options.pairs), "--plot", picture],
-            )
-    finally:
-        for server in sides:
-            server.remove()
-    found["args"], found["conf"] = " ".join(args), case.conf
-    keep(name, found)
+            found = compared(case, sides, args, picture, bench.pairs)
+    return {**found, "args": " ".join(args), "conf": case.conf}
 
 
-def start_and_stop(other, programs, options, folder):
+def start_and_stop(other, bench):
     """Time from start to an answer with an empty store, to the end after SIGTERM, and memory."""
     found = {}
-    for name, where in (("ours", PROGRAMS), (other, programs)):
+    for side in ("ours", other):
+        where = bench.programs(side)
         servers = {
-            "broker": lambda: brokers.broker(name, folder, {}, where, options.heap),
-            "namesrv": lambda: brokers.namesrv(name, folder, where),
+            "broker": lambda: brokers.broker(side, bench.folder, {}, where, bench.options.heap),  # noqa: B023
+            "namesrv": lambda: brokers.namesrv(side, bench.folder, where),  # noqa: B023
         }
         for what, make in servers.items():
             times = []
-            for _ in range(options.pairs):
+            for _ in range(bench.pairs):
                 server = make()
                 try:
                     start = server.start()
@@ -156,53 +118,110 @@ def start_and_stop(other, programs, options, folder):
                     times.append((start, server.stop(), resident, anonymous))
                 finally:
                     server.remove()
-            found[f"{what} {name}"] = [statistics.median(column) for column in zip(*times)]
-    keep("start-stop" if other == "java" else f"start-stop-{other}", found)
+            found[f"{what} {side}"] = [statistics.median(column) for column in zip(*times)]
+    return found
+
+
+def limits(bench):
+    return mqbench("limits", "--dir", bench.folder, *words("--limit-seconds 2"))
+
+
+def named(name, other):
+    """Under which name the result beside `other` is kept."""
+    return name if other == "java" else f"{name}-{other}"
+
+
+def steps(options):
+    """All that can be measured, in order: group, name, what measures it. What the machine can do
+    comes first, then what the page is for."""
+    found = [("limits", "limits", limits)]
+    others = ["java"] + (["old"] if options.old else [])
+    for other in others:
+        for case in CASES:
+            run = lambda bench, case=case, other=other: standard(case, other, bench)  # noqa: E731
+            found.append(("standard", named(case.name, other), run))
+        start_stop = lambda bench, other=other: start_and_stop(other, bench)  # noqa: E731
+        found.append(("start-stop", named("start-stop", other), start_stop))
+    for group in (storage, overload, many, scaling):
+        for name, run in group.EXPERIMENTS.items():
+            found.append((group.__name__, name, run))
+    return found
+
+
+def chosen(options):
+    groups = options.group.split(",") if options.group else None
+    unknown = set(groups or []) - {group for group, _, _ in steps(options)}
+    if unknown:
+        raise SystemExit(f"bench: no such group: {', '.join(sorted(unknown))}")
+    for group, name, run in steps(options):
+        if groups and group not in groups:
+            continue
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in options.only.split(",")):
+            continue
+        if options.missing and "failed" not in (kept(name) or {"failed": ""}):
+            continue
+        yield group, name, run
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0],
+        epilog=__doc__.split("\n\n", maxsplit=2)[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--old", metavar="DIR", help="folder with an older mqbroker, mqnamesrv")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="cases, such as 'sync-*'")
+    parser.add_argument("--group", metavar="GROUP,...", help="groups to measure (all)")
+    parser.add_argument("--only", default="*", metavar="PATTERN,...", help="cases, such as 'sync-*'")
+    parser.add_argument("--missing", action="store_true", help="only what has no result yet")
+    parser.add_argument("--minutes", type=float, help="begin no further case after so long")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of runs of each case (3)")
     parser.add_argument("--scale", type=float, default=1, help="stretches or shortens every run (1)")
+    parser.add_argument("--full", action="store_true", help="a store of 50 GiB instead of 11.5")
     parser.add_argument("--heap", default="4g", help="heap of the Java broker (4g)")
     parser.add_argument("--dir", help="folder on the disk for the stores (that of temporary files)")
-    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--list", action="store_true", help="name groups and cases, and end")
+    parser.add_argument("--page", action="store_true", help="write RESULTS.md from what is kept, and end")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md and its pictures as they are")
     options = parser.parse_args()
     options.old = options.old and os.path.abspath(options.old)
     return options
 
 
+def measure(options):
+    """Runs what was chosen and returns what failed."""
+    failed = []
+    began = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="ferrocket-bench-", dir=options.dir)
+    bench = Bench(options, folder)
+    try:
+        for group, name, run in list(chosen(options)):
+            minutes = (time.monotonic() - began) / 60
+            if options.minutes and minutes > options.minutes:
+                failed.append(f"{name}: not begun, the time was over")
+                continue
+            print(f"bench: {minutes:.1f} min: {group} {name}", file=sys.stderr)
+            try:
+                keep(name, run(bench))
+            except Exception as error:  # pylint: disable=broad-except
+                traceback.print_exc()
+                failed.append(f"{name}: {error}")
+                keep(name, {"failed": str(error)})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return failed
+
+
 def main():
     options = parse()
     # So that servers are stopped and stores removed then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    chosen = [case for case in CASES if fnmatch.fnmatch(case.name, options.only)]
     if options.list:
-        print("\n".join(case.name for case in CASES))
+        for group, name, _ in chosen(options):
+            print(f"{group:11} {name}")
         return
-    failed = []
-    folder = tempfile.mkdtemp(prefix="ferrocket-bench-", dir=options.dir)
-    others = [("java", None)] + ([("old", options.old)] if options.old else [])
-    try:
-        if options.only == "*" or "limits" in options.only:
-            limits = mqbench("limits", "--dir", folder, "--limit-seconds", "2")
-            keep("limits", limits)
-        for other, programs in others:
-            for case in chosen:
-                print(f"bench: {case.name}, ours and {other}", file=sys.stderr)
-                try:
-                    measure(case, other, programs, options, folder)
-                except (RuntimeError, OSError) as error:
-                    failed.append(f"{case.name} with {other}: {error}")
-            if fnmatch.fnmatch("start-stop", options.only):
-                start_and_stop(other, programs, options, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    failed = [] if options.page else measure(options)
     if not options.no_write:
-        results.write(KEPT, options)
+        results.write(options)
     if failed:
         raise SystemExit("bench: failed:\n  " + "\n  ".join(failed))
 

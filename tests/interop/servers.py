@@ -24,25 +24,36 @@ GET_ROUTEINFO_BY_TOPIC = 105
 GET_BROKER_CLUSTER_INFO = 106
 
 
-def call(port, code, fields=None, timeout=5):
-    """One remoting request in JSON; returns (answer code, remark, body)."""
+def frame(code, fields=None, opaque=1, body=b""):
+    """A remoting request in JSON."""
     header = json.dumps(
         {
             "code": code,
             "language": "PYTHON",
             "version": 401,
-            "opaque": 1,
+            "opaque": opaque,
             "flag": 0,
             "extFields": fields or {},
         }
     ).encode()
+    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+
+
+def ask(port, request, timeout=5):
+    """The answer to one frame: its header and its body."""
     with socket.create_connection(("127.0.0.1", port), timeout) as conn:
         conn.settimeout(timeout)
-        conn.sendall(struct.pack(">II", 4 + len(header), len(header)) + header)
+        conn.sendall(request)
         length, header_length = struct.unpack(">II", read(conn, 8))
         header_length &= 0xFFFFFF
         head = json.loads(read(conn, header_length))
-        return head["code"], head.get("remark"), read(conn, length - 4 - header_length)
+        return head, read(conn, length - 4 - header_length)
+
+
+def call(port, code, fields=None, timeout=5):
+    """One remoting request; returns (answer code, remark, body)."""
+    head, body = ask(port, frame(code, fields), timeout)
+    return head["code"], head.get("remark"), body
 
 
 def read(conn, count):

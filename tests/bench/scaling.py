@@ -1,0 +1,190 @@
+"""What a message costs when there is more of something."""
+
+import os
+import time
+
+from harness import CPU, RATE, Pairs, check, connections_of, kept, median, mqbench, words
+
+WITHIN = 0.1
+
+
+def load(bench, more="", size=1024):
+    return words(f"send --size {size} --seconds {bench.seconds(4)} --warmup 1 {more}") + words(
+        "--limit-seconds 0"
+    )
+
+
+def flat(what, rows):
+    """Checks that the last row costs as much as the first."""
+    last = rows[-1]
+    label = f"at {last[what]:,} {what}"
+    return [
+        check(f"throughput {label}, to that at {rows[0][what]:,}", last["rate ratio"], "≥", 1 - WITHIN),
+        check(f"CPU {label}", last["CPU ratio"], "≤", 1 + WITHIN),
+    ]
+
+
+def row(what, value, pairs):
+    """One point of a curve beside the first point."""
+    return {
+        what: value,
+        RATE: pairs.medians(RATE)[0],
+        CPU: pairs.medians(CPU)[0],
+        "rate ratio": pairs.ratio(RATE),
+        "CPU ratio": pairs.ratio(CPU),
+    }
+
+
+def topics(bench):
+    """Topics of 4 queues each, one message after the other to another topic."""
+    counts = [10, 100, 1000, 5000]
+    rows = []
+    with bench.broker() as base:
+        for count in counts:
+            with bench.broker("ours", label="many") as many:
+                spread = f"--topics {count}"
+                mqbench(*words(f"send --messages 100 {spread}"), server=many)
+                pairs = Pairs(
+                    lambda: mqbench(*load(bench, f"{spread} --existing"), server=many),  # noqa: B023
+                    lambda: mqbench(*load(bench), server=base),
+                    bench.pairs,
+                )
+            if not rows:
+                rate, cpu = pairs.medians(RATE)[1], pairs.medians(CPU)[1]
+                rows.append({"topics": 1, RATE: rate, CPU: cpu, "rate ratio": 1, "CPU ratio": 1})
+            rows.append(row("topics", count, pairs))
+    with bench.broker("java") as server:
+        one = mqbench(*load(bench), server=server)
+        many = mqbench(*load(bench, f"--topics {counts[-1]}"), server=server)
+    java = {"topics": f"Java, {counts[-1]:,}", RATE: many[RATE], CPU: many[CPU]}
+    java |= {"rate ratio": many[RATE] / one[RATE], "CPU ratio": many[CPU] / one[CPU]}
+    return {
+        "title": "Topics of 4 queues",
+        "how": "Sends 4×16 of 1 KiB, each message to the next topic; beside a broker with one "
+        "topic, alternated.",
+        "rows": [*rows, java],
+        "checks": flat("topics", rows),
+        "curve": {"x": "topics", "y": ["rate ratio", "CPU ratio"], "log": True, "rows": rows},
+    }
+
+
+def connections(bench):
+    """Idle connections beside 16 that are busy."""
+    rows = []
+    with bench.broker() as server:
+        first = mqbench(*words("idle --connections 5000 --seconds 1"), server=server)
+        busy = load(bench, "--connections 16 --inflight 4")
+
+        def alone():
+            return mqbench(*busy, server=server)
+
+        def beside(count):
+            before = connections_of(server)
+            idle = words(f"idle --connections {count} --seconds 600")
+            ready = lambda: connections_of(server) >= before + count  # noqa: E731
+            with bench.beside(idle, server, until=ready):
+                found = alone()
+            # So that closing them is not counted in the next run.
+            time.sleep(0.5)
+            return found
+
+        for count in (1000, 5000):
+            pairs = Pairs(lambda: beside(count), alone, bench.pairs)  # noqa: B023
+            if not rows:
+                rate, cpu = pairs.medians(RATE)[1], pairs.medians(CPU)[1]
+                rows.append({"connections": 0, RATE: rate, CPU: cpu, "rate ratio": 1, "CPU ratio": 1})
+            rows.append(row("connections", count, pairs))
+    return {
+        "title": "Idle connections",
+        "how": "Sends 16×4 of 1 KiB, with and without idle connections beside, alternated.",
+        "rows": rows,
+        "checks": [
+            *flat("connections", rows),
+            check("memory of an idle connection", first["idleBytesEach"], "≤", 4096, "B"),
+        ],
+        "curve": {"x": "connections", "y": ["rate ratio", "CPU ratio"], "log": False, "rows": rows},
+    }
+
+
+def sizes(bench):
+    """Message sizes, beside a server that only reads the same frames."""
+    rows = []
+    for size in (128, 512, 1024, 4096, 16_384, 65_536):
+        # A broker of its own for each, so that none begins with the dirty pages of the one before.
+        with bench.broker() as server:
+            load_of = words(f"send --size {size} --seconds {bench.seconds(3)} --warmup 1")
+            runs = [
+                mqbench(*load_of, *words("--limit-seconds 0.5"), server=server)
+                for _ in range(bench.pairs)
+            ]
+        cpu, empty = (
+            median([run[key] for run in runs]) for key in (CPU, "loopbackCpuSecondsPerMillion")
+        )
+        rows.append(
+            {
+                "bytes": size,
+                RATE: median([run[RATE] for run in runs]),
+                "MB/s": median([run["bytesPerSecond"] / 1e6 for run in runs]),
+                CPU: cpu,
+                "empty server's": empty,
+            }
+        )
+    small, large = rows[0], rows[-1]
+    # CPU seconds per million messages and byte are microseconds; as nanoseconds a byte.
+    grown = [(large[key] - small[key]) * 1e3 for key in (CPU, "empty server's")]
+    each = (grown[0] - grown[1]) / (large["bytes"] - small["bytes"])
+    limits = kept("limits")
+    copied = 1e9 / limits["firstTouchBytesPerSecond"] + 1e9 / limits["appendBytesPerSecond"]
+    for one in rows:
+        one["CPU ratio"] = one[CPU] / small[CPU]
+    return {
+        "title": "Message sizes",
+        "how": "Sends 4×16. What grows beyond the CPU of a server that only reads the frames is "
+        "put beside one append to memory and one first touch of a page, of `limits`.",
+        "rows": rows,
+        "checks": [check("CPU for each byte beyond reading it", each, "≤", copied * 1.1, "ns")],
+        "curve": {"x": "bytes", "y": [CPU, "empty server's"], "log": True, "rows": rows},
+    }
+
+
+def threads(bench):
+    """Where the CPU time of a message goes, by thread: what one thread does for all is a limit."""
+    with bench.broker() as server:
+        load_of = load(bench, "--connections 16 --inflight 64")
+        mqbench(*load_of, server=server)
+        before = cpu_of_threads(server)
+        found = mqbench(*words("send --connections 16 --inflight 64 --warmup 0"), *load_of[-2:],
+                        "--seconds", bench.seconds(4), server=server)
+        after = cpu_of_threads(server)
+    millions = found["messages"] / 1e6
+    rows = []
+    for name in sorted(after, key=lambda name: before.get(name, 0) - after[name]):
+        spent = (after[name] - before.get(name, 0)) / millions
+        if spent >= 0.01:
+            rows.append({"thread": name, CPU: spent})
+    return {
+        "title": "CPU time by thread",
+        "how": "Sends 16×64 of 1 KiB; threads of one pool together.",
+        "rows": rows,
+        "checks": [],
+    }
+
+
+def cpu_of_threads(server):
+    """CPU seconds by name; the numbers of a pool's threads are left out."""
+    found = {}
+    folder = f"/proc/{server.pid}/task"
+    for thread in os.listdir(folder):
+        with open(f"{folder}/{thread}/comm", encoding="utf-8") as file:
+            name = file.read().strip().rstrip("0123456789").rstrip("-")
+        with open(f"{folder}/{thread}/schedstat", encoding="ascii") as file:
+            found[name] = found.get(name, 0) + int(file.read().split()[0]) / 1e9
+    return found
+
+
+EXPERIMENTS = {
+    "threads": threads,
+    "scaling-topics": topics,
+    "scaling-connections": connections,
+    "scaling-sizes": sizes,
+}

@@ -1,0 +1,166 @@
+"""What happens to the store meanwhile: new segments, deletion, cold reads, starts, a rebuild."""
+
+import os
+import shutil
+import time
+
+from brokers import max_offset
+from harness import CPU, LONGEST, P999, RATE, Pairs, check, files_of, fill, forget, mqbench, words
+
+GIB = 2**30
+# Files are deleted at any hour. Java looks for the first time a minute after its start.
+CONF = {"deleteWhen": ";".join(f"{hour:02}" for hour in range(24))}
+FIRST_CLEAN_SECONDS, CLEAN_SECONDS = 60, 10
+DELETED = 10
+# Messages a second of the probe, and about what each takes in the log.
+PROBE_RATE, RECORD_BYTES = 20_000, 1250
+
+
+def probe(server, seconds):
+    load = words(f"send -t Probe --rate {PROBE_RATE} --warmup 0.5 --limit-seconds 0")
+    return mqbench(*load, "--seconds", seconds, server=server)
+
+
+def segments(server):
+    return sorted(files_of(os.path.join(server.store, "commitlog")))
+
+
+def messages_of(server):
+    return sum(max_offset(server.port, "TopicBench", queue) for queue in range(4))
+
+
+def rolls(bench, server, found):
+    """A segment ends while the probe runs; then the quiet value, in the next."""
+    seconds = bench.seconds(10, 4)
+    fill(server, GIB - seconds / 2 * PROBE_RATE * RECORD_BYTES)
+    found["a new segment"] = probe(server, seconds)
+    found["nothing"] = probe(server, seconds)
+
+
+def starts(server, times):
+    """Of a full store: after a clean stop, after kill -9, and with the consume queues deleted."""
+    server.stop()
+    times["clean"] = server.start()
+    server.kill()
+    times["killed"] = server.start()
+    messages = messages_of(server)
+    server.stop()
+    shutil.rmtree(os.path.join(server.store, "consumequeue"))
+    server.start()
+    while messages_of(server) < messages:
+        if time.monotonic() - server.began > 200:
+            raise RuntimeError(f"{messages_of(server)} of {messages} messages after 200 s")
+        time.sleep(0.05)
+    times["rebuilt"] = time.monotonic() - server.began
+
+
+def cold_reader(bench, server, found):
+    """The whole log is read from the disk while the probe runs."""
+    server.stop()
+    forget(server.store)
+    server.start()
+    scan = words("pull --once --inflight 1 --seconds 600 --limit-seconds 0")
+    with bench.beside(scan, server):
+        time.sleep(0.5)
+        found["a cold reader"] = probe(server, bench.seconds(8, 3))
+
+
+def deletion(bench, server, found):
+    """Segments expire, and go, while the probe runs. Returns how many went."""
+    time.sleep(max(0, server.ready + FIRST_CLEAN_SECONDS - time.monotonic()))
+    old = segments(server)[:-2][:DELETED]
+    for path in old:
+        os.utime(path, (0, 0))
+    found["deletion"] = probe(server, CLEAN_SECONDS + bench.seconds(6, 3))
+    deleted = len(old) - sum(os.path.exists(path) for path in old)
+    if not deleted:
+        raise RuntimeError(f"{server.name}: none of {len(old)} old segments was deleted")
+    return deleted
+
+
+def grown(bench, large):
+    """Sends and pulls on a large store beside those on a new one."""
+    rows = []
+    with bench.broker(label="new") as new:
+        fill(new, GIB)
+        for kind in ("send", "pull"):
+            load = words(f"{kind} --seconds {bench.seconds(4)} --warmup 1 --limit-seconds 0")
+            pairs = Pairs(
+                lambda: mqbench(*load, server=large),  # noqa: B023
+                lambda: mqbench(*load, server=new),  # noqa: B023
+                bench.pairs,
+            )
+            rows.append((kind, pairs.medians(RATE), pairs.medians(CPU), pairs))
+    return rows
+
+
+def side_of(bench, side):
+    """Everything on one side's broker."""
+    # Room for ten segments to delete, and for what the probes write.
+    full = bench.options.full and side == "ours"
+    size = int(bench.size(GIB * (50 if full else 11.5)))
+    found, times, rows = {}, {}, []
+    with bench.broker(side, CONF) as server:
+        rolls(bench, server, found)
+        fill(server, max(GIB, size - 2 * GIB))
+        if side == "ours":
+            rows = grown(bench, server)
+        times["bytes"] = sum(os.path.getsize(path) for path in segments(server))
+        starts(server, times)
+        cold_reader(bench, server, found)
+        deleted = deletion(bench, server, found)
+    return found, times, deleted, rows
+
+
+def storage(bench):
+    """Both sides, one after the other: the disk need not hold two large stores."""
+    ours, times, deleted, rows = side_of(bench, "ours")
+    java, java_times, java_deleted, _ = side_of(bench, "java")
+    quiet = ours["nothing"][P999]
+    table, checks = [], []
+    for name, run in ours.items():
+        other = java[name]
+        table.append(
+            {
+                "beside": name,
+                P999: run[P999],
+                LONGEST: run[LONGEST],
+                "Java's p99.9 us": other[P999],
+                "Java's max us": other[LONGEST],
+            }
+        )
+        if name != "nothing":
+            checks.append(check(f"p99.9 beside {name}, to quiet", run[P999] / quiet, "≤", 2))
+            checks.append(
+                check(f"longest beside {name}, to Java's", run[LONGEST] / other[LONGEST], "≤", 0.25)
+            )
+    table.append({"beside": f"segments deleted: ours {deleted}, Java {java_deleted}"})
+    gib = times["bytes"] / GIB
+    for key, what, bound in (
+        ("clean", f"start with {gib:.0f} GiB, clean", 1),
+        ("killed", f"start with {gib:.0f} GiB after kill -9", 5),
+    ):
+        table.append({"beside": what, "s": times[key], "Java's s": java_times[key]})
+        checks.append(check(what, times[key], "≤", bound, "s"))
+    table.append(
+        {"beside": "consume queues rebuilt", "s": times["rebuilt"], "Java's s": java_times["rebuilt"]}
+    )
+    checks.append(
+        check("rebuild of consume queues", times["bytes"] / times["rebuilt"] / 1e9, "≥", 1, "GB/s")
+    )
+    for kind, rates, cpus, pairs in rows:
+        table.append({"beside": f"{kind}, {gib:.0f} GiB", RATE: rates[0], CPU: cpus[0]})
+        table.append({"beside": f"{kind}, 1 GiB", RATE: rates[1], CPU: cpus[1]})
+        what = f"{kind} with {gib:.0f} GiB, to 1 GiB"
+        checks.append(check(f"throughput of {what}", pairs.ratio(RATE), "≥", 0.9))
+        checks.append(check(f"CPU of {what}", pairs.ratio(CPU), "≤", 1.1))
+    return {
+        "title": "A large store",
+        "how": f"{PROBE_RATE:,} sends a second of 1 KiB in an open loop beside what a row says; "
+        "segments of 1 GiB. Before the cold reader the kernel forgot all pages of the store.",
+        "rows": table,
+        "checks": checks,
+    }
+
+
+EXPERIMENTS = {"storage": storage}
