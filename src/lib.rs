@@ -30,7 +30,8 @@
 //! 2. `dispatch/mod.rs`: `Dispatcher::admit` finds the row of the code, refuses the request or
 //!    queues it in the row's pool.
 //! 3. `dispatch/pool.rs`: a worker of the send pool calls the handler, corked, so that the replies
-//!    to one batch leave together.
+//!    to one batch leave together. What little a turn has brought the reactor's thread does itself;
+//!    should it be stuck there, its spare thread goes on reading (`net/lead.rs`).
 //! 4. `broker/send.rs`: `message` decodes the header, checks topic and queue, builds the stored
 //!    properties.
 //! 5. `store/put.rs`: `Store::put` encodes the record outside any lock and looks up the queue.
@@ -41,7 +42,8 @@
 //!    when the socket is full does the reactor continue.
 //!
 //! Behind it the reput thread (`store/reput.rs`) reads the new record, appends to its consume queue
-//! and the index, and announces it to the pulls that wait.
+//! and the index. While pulls wait for messages, the worker does that as soon as its replies have
+//! left, and answers them.
 //!
 //! # One pull
 //!
@@ -62,6 +64,7 @@
 //! |---|---|---|---|
 //! | acceptor | the listeners | epoll | waker |
 //! | reactor-i, client-i | a `Poll`, connections, their input | epoll | waker, after a flush |
+//! | reactor-i-spare | nothing | a reactor stuck in a request | its reactor's end |
 //! | send-i, pull-i, … | nothing | the gate of its pool | close, after what is queued |
 //! | watch | nothing | 10 ms while there is work | stop |
 //! | allocate | the next file of the log | a condvar | stop |

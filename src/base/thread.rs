@@ -21,6 +21,17 @@ impl Handle {
         }
     }
 
+    /// Waits for the end of the thread, but not beyond `until`; then it is left behind.
+    pub fn join_until(self, until: Instant) {
+        while !self.is_finished() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match self.is_finished() {
+            true => self.join(),
+            false => log::error!("thread {} does not stop", self.name),
+        }
+    }
+
     /// Whether the thread has ended, so that `join` would not wait.
     pub fn is_finished(&self) -> bool {
         self.inner.is_finished()

@@ -37,6 +37,8 @@ pub fn pools(config: &BrokerConfig) -> Vec<PoolSpec> {
     let pool = |name, threads: i32, capacity: i32, wait_ms: Option<i64>| PoolSpec {
         name,
         threads: threads.max(1) as usize,
+        // With one thread, requests are handled in their order.
+        helped: threads > 1 && matches!(name, "send" | "pull"),
         capacity: capacity.max(1) as usize,
         wait_limit: wait_ms
             .filter(|_| c.broker_fast_failure_enable)

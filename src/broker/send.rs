@@ -148,7 +148,8 @@ fn single(
     };
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
     let place = (topic, stored_queue);
-    let put = broker.store.put(&received(broker, request, header, place, sys_flag, &text));
+    let put =
+        broker.store.put_undispatched(&received(broker, request, header, place, sys_flag, &text));
     let put = if facts.wait { put } else { put.without_waiting() };
     let sent = Sent { topic, queue_id, messages: 1 };
     Ok(finish(broker, config, request, put, sent))

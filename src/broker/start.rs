@@ -48,7 +48,9 @@ pub struct Running {
 struct NoRequests;
 
 impl Service for NoRequests {
-    fn requests(&self, _: Vec<Request>) {}
+    fn requests(&self, _: Vec<Request>, _: bool) -> bool {
+        false
+    }
 }
 
 impl Broker {
@@ -132,6 +134,8 @@ impl Broker {
         )?;
         let store = self.store.clone();
         dispatcher.clean_when(Pool::Send, move || store.is_page_cache_busy());
+        let store = self.store.clone();
+        dispatcher.call_after(Pool::Send, move || store.dispatch_waited());
         self.running.set_dispatcher(Some(dispatcher.clone()));
         let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;
         let port = server.local_addr(Port::Main).port();

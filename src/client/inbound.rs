@@ -15,8 +15,9 @@ pub(crate) struct Notify {
 }
 
 impl Service for Refuse {
-    fn requests(&self, batch: Vec<Request>) {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
         batch.into_iter().for_each(refuse);
+        false
     }
 
     fn connected(&self, _: &Arc<Conn>) {}
@@ -25,7 +26,7 @@ impl Service for Refuse {
 }
 
 impl Service for Notify {
-    fn requests(&self, batch: Vec<Request>) {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
         for request in batch {
             match request.command.code {
                 request::NOTIFY_CONSUMER_IDS_CHANGED => {
@@ -35,6 +36,7 @@ impl Service for Notify {
                 _ => refuse(request),
             }
         }
+        false
     }
 
     fn connected(&self, _: &Arc<Conn>) {}

@@ -17,7 +17,7 @@ use std::time::Duration;
 use self::pool::Pool;
 use crate::base::thread::{self, Stop};
 use crate::base::{Error, Result};
-use crate::net::{Conn, Port, Request, Service, cork};
+use crate::net::{Conn, Port, Relief, Request, Service, cork};
 use crate::protocol::Command;
 use crate::protocol::code::response::{REQUEST_CODE_NOT_SUPPORTED, SYSTEM_BUSY, SYSTEM_ERROR};
 
@@ -82,6 +82,8 @@ pub struct PoolSpec {
     pub name: &'static str,
     /// Most threads; they are started as work needs them.
     pub threads: usize,
+    /// A reactor may do small work of this pool itself, beside the threads.
+    pub helped: bool,
     /// Most requests that wait; further ones are answered SYSTEM_BUSY.
     pub capacity: usize,
     /// A request that has waited so long is answered SYSTEM_BUSY instead of being handled.
@@ -173,6 +175,12 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         self.pools[pool.index()].clean_when(Box::new(busy));
     }
 
+    /// Has the workers of this pool call `after` whenever the replies to a batch have left. Once
+    /// per pool.
+    pub fn call_after(&self, pool: P, after: impl Fn() + Send + Sync + 'static) {
+        self.pools[pool.index()].call_after(Box::new(after));
+    }
+
     /// Handles what is queued, refuses what comes, and ends the threads, within a bounded time.
     pub fn stop(&self) {
         self.pools.iter().for_each(|pool| pool.close());
@@ -200,32 +208,43 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         Some(row.pool.index())
     }
 
-    fn enqueue(&self, pool: usize, batch: VecDeque<Request>) {
-        let refused = self.pools[pool].push(batch);
+    /// True: it is left for `work`.
+    fn enqueue(&self, pool: usize, batch: VecDeque<Request>, may_leave: bool) -> bool {
+        let (refused, left) = self.pools[pool].push(batch, may_leave);
         self.watch.alert();
         for request in refused {
             let remark = "[OVERLOAD]system busy, start flow control for a while";
             request.responder().send(request.command.refusal(SYSTEM_BUSY, remark));
         }
+        left
     }
 }
 
 impl<S: Send + Sync + 'static, P: PoolId> Service for Dispatcher<S, P> {
-    fn requests(&self, batch: Vec<Request>) {
+    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> bool {
         let _cork = cork();
         let mut run = VecDeque::with_capacity(batch.len());
-        let mut of = 0;
+        let (mut of, mut left) = (0, false);
         for request in batch {
             let Some(pool) = self.admit(&request) else { continue };
             if pool != of && !run.is_empty() {
-                self.enqueue(of, std::mem::take(&mut run));
+                left |= self.enqueue(of, std::mem::take(&mut run), may_leave);
             }
             of = pool;
             run.push_back(request);
         }
         if !run.is_empty() {
-            self.enqueue(of, run);
+            left |= self.enqueue(of, run, may_leave);
         }
+        left
+    }
+
+    fn works(&self) -> bool {
+        self.pools.iter().any(|pool| pool.spec().helped)
+    }
+
+    fn work(&self, relief: &Arc<Relief>) {
+        self.pools.iter().for_each(|pool| pool.help(relief));
     }
 
     fn closed(&self, conn: &Arc<Conn>) {

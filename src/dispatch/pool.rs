@@ -19,7 +19,7 @@ use super::gate::Gate;
 use super::{PoolSpec, PoolStats, TICK};
 use crate::base::limits::{LONG_REQUEST_BYTES, POOL_BYTES_MAX, POOL_STOP_TIME};
 use crate::base::thread;
-use crate::net::{self, Conn, Request};
+use crate::net::{self, Conn, Relief, Request};
 use crate::protocol::code::response::SYSTEM_BUSY;
 
 /// What a pool does with a request; answers it.
@@ -51,26 +51,40 @@ pub struct Pool {
     workers: Mutex<Workers>,
     /// Says that all queued requests are to be refused.
     busy: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Called when the replies to a batch have left.
+    after: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
+
+/// Requests that wait for a pool whose reactor does them itself, at most: for more, waking a worker
+/// pays.
+const LEFT_MAX: usize = 8;
+/// Jobs that a reactor does in one go.
+const HELP_JOBS: usize = 8;
 
 #[derive(Default)]
 struct Workers {
     seats: Vec<Arc<Seat>>,
     threads: Vec<thread::Handle>,
+    /// Of the reactors that help.
+    helpers: Vec<Arc<Seat>>,
 }
 
 /// What one worker has at hand.
 #[derive(Default)]
 struct Seat {
     batch: Mutex<Batch>,
+    /// Of a reactor: has another thread go on reading.
+    relief: Option<Arc<Relief>>,
 }
 
 #[derive(Default)]
 struct Batch {
     rest: VecDeque<Request>,
-    /// Whose requests they are; `None` between two batches.
+    /// It is at work on a job.
+    busy: bool,
+    /// Whose requests they are.
     conn: Option<Arc<Conn>>,
-    /// Requests begun so far, and how many the watch has seen.
+    /// Requests and tasks begun so far, and how many the watch has seen.
     begun: u64,
     seen: u64,
 }
@@ -90,6 +104,7 @@ impl Pool {
             gate: Gate::default(),
             workers: Mutex::default(),
             busy: OnceLock::new(),
+            after: OnceLock::new(),
         })
     }
 
@@ -97,17 +112,27 @@ impl Pool {
         &self.spec
     }
 
-    /// Queues requests of one connection. Gives back those that have no place.
-    pub fn push(self: &Arc<Self>, mut batch: VecDeque<Request>) -> VecDeque<Request> {
+    /// Queues requests of one connection. Gives back those that have no place, and whether the
+    /// others are left for `help`, as `may_leave` allows.
+    pub fn push(
+        self: &Arc<Self>,
+        mut batch: VecDeque<Request>,
+        may_leave: bool,
+    ) -> (VecDeque<Request>, bool) {
         let queued = self.queued.fetch_add(batch.len(), Ordering::SeqCst);
         let closed = self.closed.load(Ordering::SeqCst);
         let room = if closed { 0 } else { self.spec.capacity.saturating_sub(queued) };
         let refused = batch.split_off(self.fitting(&batch, room));
         self.queued.fetch_sub(refused.len(), Ordering::SeqCst);
-        if !batch.is_empty() {
-            self.add(Job::Requests(batch));
+        if batch.is_empty() {
+            return (refused, false);
         }
-        refused
+        let left = may_leave && self.spec.helped && queued + batch.len() <= LEFT_MAX;
+        self.add(Job::Requests(batch));
+        if !left {
+            self.wake();
+        }
+        (refused, left)
     }
 
     /// How many of these requests, at most `room`, the queue has memory for; takes it.
@@ -138,11 +163,16 @@ impl Pool {
     pub fn push_task(self: &Arc<Self>, task: Box<dyn FnOnce() + Send>) {
         self.queued.fetch_add(1, Ordering::SeqCst);
         self.add(Job::Task(task));
+        self.wake();
     }
 
-    fn add(self: &Arc<Self>, job: Job) {
+    fn add(&self, job: Job) {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         self.queue.push(job);
+    }
+
+    /// Sees to it that a worker comes.
+    fn wake(self: &Arc<Self>) {
         if self.gate.has_sleepers() {
             self.gate.call();
         } else {
@@ -172,17 +202,56 @@ impl Pool {
     /// The life of a worker.
     fn run(&self, seat: &Seat) {
         while let Some(job) = self.next() {
-            let _cork = net::cork();
-            match job {
-                Job::Requests(batch) => self.handle(seat, batch),
-                Job::Task(task) => {
-                    self.queued.fetch_sub(1, Ordering::SeqCst);
-                    if catch_unwind(AssertUnwindSafe(task)).is_err() {
-                        log::error!(target: "remoting", "a task of {} panicked", self.spec.name);
-                    }
+            self.work(seat, job);
+        }
+    }
+
+    /// Does what `push` has left, on a reactor's thread; what is too much is for a worker.
+    pub fn help(self: &Arc<Self>, relief: &Arc<Relief>) {
+        if !self.spec.helped || self.jobs.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let seat = self.helper(relief);
+        for _ in 0..HELP_JOBS {
+            let Some(job) = self.pop() else { return };
+            self.work(&seat, job);
+        }
+        if self.jobs.load(Ordering::SeqCst) > 0 {
+            self.wake();
+        }
+    }
+
+    /// The seat of a reactor.
+    fn helper(&self, relief: &Arc<Relief>) -> Arc<Seat> {
+        let helpers = &mut lock(&self.workers).helpers;
+        let is_its = |seat: &&Arc<Seat>| {
+            seat.relief.as_ref().is_some_and(|known| Arc::ptr_eq(known, relief))
+        };
+        if let Some(seat) = helpers.iter().find(is_its) {
+            return seat.clone();
+        }
+        let seat = Arc::new(Seat { relief: Some(relief.clone()), ..Seat::default() });
+        helpers.push(seat.clone());
+        seat
+    }
+
+    fn work(&self, seat: &Seat, job: Job) {
+        let cork = net::cork();
+        match job {
+            Job::Requests(batch) => self.handle(seat, batch),
+            Job::Task(task) => {
+                seat.begin(VecDeque::new());
+                self.queued.fetch_sub(1, Ordering::SeqCst);
+                if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                    log::error!(target: "remoting", "a task of {} panicked", self.spec.name);
                 }
             }
         }
+        drop(cork);
+        if let Some(after) = self.after.get() {
+            after();
+        }
+        seat.end();
     }
 
     fn handle(&self, seat: &Seat, batch: VecDeque<Request>) {
@@ -214,10 +283,16 @@ impl Pool {
     }
 
     fn take(&self) -> Option<Job> {
-        let job = self.take_front().or_else(|| self.queue.pop())?;
-        if self.jobs.fetch_sub(1, Ordering::SeqCst) > 1 {
+        let job = self.pop()?;
+        if self.jobs.load(Ordering::SeqCst) > 0 {
             self.gate.call();
         }
+        Some(job)
+    }
+
+    fn pop(&self) -> Option<Job> {
+        let job = self.take_front().or_else(|| self.queue.pop())?;
+        self.jobs.fetch_sub(1, Ordering::SeqCst);
         Some(job)
     }
 
@@ -272,26 +347,33 @@ impl Pool {
 
     /// Whether nothing is queued and no worker is busy.
     pub fn is_idle(&self) -> bool {
-        let idle = |seat: &Arc<Seat>| lock(&seat.batch).conn.is_none();
-        self.jobs.load(Ordering::SeqCst) == 0 && lock(&self.workers).seats.iter().all(idle)
+        self.jobs.load(Ordering::SeqCst) == 0
+            && self.seats().iter().all(|seat| !lock(&seat.batch).busy)
+    }
+
+    fn seats(&self) -> Vec<Arc<Seat>> {
+        let workers = lock(&self.workers);
+        workers.seats.iter().chain(&workers.helpers).cloned().collect()
     }
 
     /// Takes from workers that have begun nothing since the last tick what they have not begun, and
     /// sends the replies they hold back. False when no worker is busy.
     fn relieve(&self) -> bool {
         let mut active = false;
-        let seats = lock(&self.workers).seats.clone();
-        for seat in seats {
+        for seat in self.seats() {
             let mut batch = lock(&seat.batch);
-            let Some(conn) = batch.conn.clone() else { continue };
+            if !batch.busy {
+                continue;
+            }
             active = true;
             let stuck = batch.seen == batch.begun;
             batch.seen = batch.begun;
             if stuck {
-                let rest = std::mem::take(&mut batch.rest);
+                let (rest, conn) = (std::mem::take(&mut batch.rest), batch.conn.clone());
                 drop(batch);
                 self.put_front(rest);
-                conn.flush();
+                conn.inspect(|conn| conn.flush());
+                seat.relief.iter().for_each(|relief| relief.take_over());
             }
         }
         active
@@ -339,6 +421,13 @@ impl Pool {
         }
     }
 
+    /// From now on `after` is called on the worker when the replies to a batch have left.
+    pub fn call_after(&self, after: Box<dyn Fn() + Send + Sync>) {
+        if self.after.set(after).is_err() {
+            log::error!(target: "remoting", "{}: two things to do after a batch", self.spec.name);
+        }
+    }
+
     pub fn stats(&self) -> PoolStats {
         let head_wait = self.oldest().map_or(Duration::ZERO, |since| since.elapsed());
         PoolStats {
@@ -356,14 +445,10 @@ impl Pool {
         let threads = std::mem::take(&mut lock(&self.workers).threads);
         let until = Instant::now() + POOL_STOP_TIME;
         for thread in threads {
-            while !thread.is_finished() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if thread.is_finished() {
-                thread.join();
-            } else {
-                log::error!(target: "remoting", "a thread of {} does not stop", self.spec.name);
-            }
+            thread.join_until(until);
+        }
+        while !self.is_idle() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -371,18 +456,22 @@ impl Pool {
 impl Seat {
     fn begin(&self, requests: VecDeque<Request>) {
         let mut batch = lock(&self.batch);
+        batch.busy = true;
+        batch.begun += 1;
         batch.conn = requests.front().map(|request| request.conn.clone());
         batch.rest = requests;
+    }
+
+    fn end(&self) {
+        let mut batch = lock(&self.batch);
+        batch.busy = false;
+        batch.conn = None;
     }
 
     fn next(&self) -> Option<Request> {
         let mut batch = lock(&self.batch);
         batch.begun += 1;
-        let request = batch.rest.pop_front();
-        if request.is_none() {
-            batch.conn = None;
-        }
-        request
+        batch.rest.pop_front()
     }
 }
 

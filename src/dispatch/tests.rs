@@ -26,6 +26,8 @@ const MAIN_ONLY: i32 = 8;
 /// Takes its responder, then panics.
 const PANIC_LATER: i32 = 9;
 const OTHER_POOL: i32 = 10;
+/// Answers with the name of the thread.
+const WHERE: i32 = 11;
 
 #[derive(Clone, Copy)]
 enum Of {
@@ -51,6 +53,12 @@ struct Stage {
 fn echo(_: &Arc<Stage>, request: &Request) -> Result<Outcome> {
     let mut reply = request.command.reply(0);
     reply.body = request.command.body.clone();
+    Ok(Outcome::Reply(reply))
+}
+
+fn where_it_runs(_: &Arc<Stage>, request: &Request) -> Result<Outcome> {
+    let mut reply = request.command.reply(0);
+    reply.remark = std::thread::current().name().map(str::to_owned);
     Ok(Outcome::Reply(reply))
 }
 
@@ -103,6 +111,7 @@ fn rows() -> Vec<Row<Stage, Of>> {
         row(SILENT, silent),
         row(REFUSED, echo),
         row(MAIN_ONLY, echo),
+        row(WHERE, where_it_runs),
         row(PANIC_LATER, panics_later),
     ]
 }
@@ -130,8 +139,8 @@ impl Scene {
         });
         let wait_limit = wait_limit_ms.map(Duration::from_millis);
         let pools = vec![
-            PoolSpec { name: "send", threads, capacity, wait_limit },
-            PoolSpec { name: "other", threads: 1, capacity: 100, wait_limit: None },
+            PoolSpec { name: "send", threads, helped: threads > 1, capacity, wait_limit },
+            PoolSpec { name: "other", threads: 1, helped: false, capacity: 100, wait_limit: None },
         ];
         let dispatcher = Dispatcher::new(stage.clone(), rows(), pools, refuse, |_, _| ()).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -203,7 +212,7 @@ fn remark(reply: &Command) -> &str {
     reply.remark.as_deref().unwrap_or_default()
 }
 
-fn eventually(what: impl Fn() -> bool) {
+fn eventually(mut what: impl FnMut() -> bool) {
     for _ in 0..LONG.as_millis() / 5 {
         if what() {
             return;
@@ -331,6 +340,22 @@ fn workers_are_added_while_others_are_stuck() {
     let mut places: Vec<usize> = (0..6).map(|_| peer.answer().0).collect();
     places.sort_unstable();
     assert_eq!(places, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_reactor_does_small_work_and_is_relieved_when_stuck() {
+    let scene = Scene::new(2, 100, None);
+    let mut peer = scene.connect(Port::Main);
+    let on_reactor = |peer: &mut Peer| remark(&peer.ask(WHERE)).starts_with("reactor-");
+    eventually(|| on_reactor(&mut peer));
+    let mut stuck = scene.connect(Port::Main);
+    stuck.send(&[BLOCK]);
+    scene.blocked();
+    assert_eq!(remark(&peer.ask(WHERE)), "send-0", "nobody else is there to lead");
+    assert_eq!(scene.connect(Port::Main).ask(ECHO).code, 0);
+    scene.open_door();
+    assert_eq!(stuck.answer().1.code, 0);
+    eventually(|| on_reactor(&mut peer));
 }
 
 #[test]

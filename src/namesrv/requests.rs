@@ -68,6 +68,7 @@ pub(super) fn dispatcher(
     let pool = |name, threads: i32| PoolSpec {
         name,
         threads: threads.max(1) as usize,
+        helped: false,
         capacity: limits::NAMESRV_REQUESTS_MAX,
         wait_limit: None,
     };

@@ -8,6 +8,7 @@
 mod client;
 mod conn;
 mod input;
+mod lead;
 mod outbox;
 mod pending;
 mod reactor;
@@ -23,6 +24,7 @@ use reactor::on_reactor;
 
 pub use client::Client;
 pub use conn::{Conn, Cork, cork};
+pub use lead::Relief;
 pub use pending::Done;
 pub use server::Server;
 
@@ -43,7 +45,17 @@ pub enum Port {
 /// not wait for anything.
 pub trait Service: Send + Sync {
     /// The requests that one wake-up has brought on one connection, at least one, in their order.
-    fn requests(&self, batch: Vec<Request>);
+    /// True: some are left for `work`, as `may_leave` allows.
+    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> bool;
+
+    /// Whether requests are ever left for `work`.
+    fn works(&self) -> bool {
+        false
+    }
+
+    /// Sees to what `requests` has left, on the thread that has read it. The only call beside
+    /// `drain` that may wait: `relief` has another thread go on reading.
+    fn work(&self, _relief: &Arc<Relief>) {}
 
     /// A connection has been made.
     fn connected(&self, _conn: &Arc<Conn>) {}
@@ -52,7 +64,7 @@ pub trait Service: Send + Sync {
     fn closed(&self, _conn: &Arc<Conn>) {}
 
     /// The server stops and reads no more: answer what has been handed over, within seconds. The
-    /// replies are sent before connections are closed. The only call that may wait.
+    /// replies are sent before connections are closed.
     fn drain(&self) {}
 }
 

@@ -18,6 +18,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::input::{Input, Turn};
+use super::lead::Lead;
 use super::{Conn, Port, Request, Service, cork};
 use crate::base::error::IoContext;
 use crate::base::limits::{
@@ -34,6 +35,8 @@ const READS_PER_TURN: usize = 8;
 const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
 /// How often a stopping reactor looks whether everything has left.
 const STOP_PERIOD: Duration = Duration::from_millis(10);
+/// How long threads may take to end once their reactor has ended.
+const STUCK_TIME: Duration = Duration::from_secs(1);
 /// The token of the waker; connections use their ids, which begin at 1.
 const WAKER: Token = Token(0);
 
@@ -170,6 +173,7 @@ impl Drop for Seat {
 /// The reactors of a server or a client.
 pub struct Reactors {
     remotes: Vec<Arc<Remote>>,
+    leads: Vec<Arc<Lead<Box<Reactor>>>>,
     threads: Mutex<Vec<thread::Handle>>,
     service: Arc<dyn Service>,
 }
@@ -185,14 +189,19 @@ impl Reactors {
         service: Arc<dyn Service>,
     ) -> Result<Reactors> {
         let threads = Mutex::default();
-        let mut reactors = Reactors { remotes: Vec::new(), threads, service };
+        let mut reactors = Reactors { remotes: Vec::new(), leads: Vec::new(), threads, service };
         for index in 0..count {
             let (remote, poll) = Remote::new(count).what(|| "create a reactor".to_string())?;
             let remote = Arc::new(remote);
             let reactor = Reactor::new(poll, remote.clone(), limits, reactors.service.clone());
-            let thread = thread::spawn(&format!("{name}-{index}"), move || reactor.run())?;
+            let lead = Lead::new(Box::new(reactor));
             reactors.remotes.push(remote);
-            reactors.threads().push(thread);
+            reactors.leads.push(lead.clone());
+            for spare in ["", "-spare"].iter().take(1 + usize::from(reactors.service.works())) {
+                let lead = lead.clone();
+                let thread = thread::spawn(&format!("{name}-{index}{spare}"), move || run(&lead))?;
+                reactors.threads().push(thread);
+            }
         }
         Ok(reactors)
     }
@@ -231,7 +240,13 @@ impl Reactors {
         self.service.drain();
         self.remotes.iter().for_each(|remote| remote.enter(phase::END));
         let threads = std::mem::take(&mut *self.threads());
-        threads.into_iter().for_each(thread::Handle::join);
+        if threads.is_empty() {
+            return;
+        }
+        self.leads.iter().for_each(|lead| lead.wait_end());
+        // One that is stuck in what it was lent for is left behind, as the stuck workers are.
+        let until = Instant::now() + STUCK_TIME;
+        threads.into_iter().for_each(|thread| thread.join_until(until));
     }
 
     fn threads(&self) -> MutexGuard<'_, Vec<thread::Handle>> {
@@ -270,7 +285,14 @@ impl Link {
     }
 
     /// Reads once, gives responses to who waits for them and the requests to the service.
-    fn read(&mut self, shared: &mut [u8], now: Instant, service: &dyn Service) -> Result<Turn> {
+    /// `work` becomes true when some of these are left for `Service::work`, as it may.
+    fn read(
+        &mut self,
+        shared: &mut [u8],
+        now: Instant,
+        service: &dyn Service,
+        work: &mut Work,
+    ) -> Result<Turn> {
         self.active = now;
         let _cork = cork();
         let mut batch = Vec::new();
@@ -283,7 +305,7 @@ impl Link {
             }
         });
         if !batch.is_empty() {
-            service.requests(batch);
+            work.left |= service.requests(batch, work.may_leave);
         }
         turn
     }
@@ -317,6 +339,40 @@ fn respond(conn: &Arc<Conn>, response: Command) {
     }
 }
 
+/// What a turn leaves for `Service::work`.
+#[derive(Default)]
+struct Work {
+    /// A thread is there to lead on meanwhile.
+    may_leave: bool,
+    left: bool,
+}
+
+/// The life of a thread that leads a reactor, or waits until it has to.
+fn run(lead: &Lead<Box<Reactor>>) {
+    let mut events = Events::with_capacity(1024);
+    while let Some(mut reactor) = lead.wait() {
+        loop {
+            ON_REACTOR.set(true);
+            reactor.work = Work { may_leave: lead.has_spare(), left: false };
+            if !reactor.turn(&mut events) {
+                reactor.close_all();
+                return lead.end();
+            }
+            if !reactor.work.left {
+                continue;
+            }
+            let service = reactor.service.clone();
+            ON_REACTOR.set(false);
+            lead.lend(reactor);
+            service.work(lead.relief());
+            match lead.take_back() {
+                Some(back) => reactor = back,
+                None => break,
+            }
+        }
+    }
+}
+
 thread_local! {
     static ON_REACTOR: Cell<bool> = const { Cell::new(false) };
 }
@@ -337,6 +393,7 @@ struct Reactor {
     held: usize,
     /// Connections whose socket may not be empty yet.
     again: Vec<Token>,
+    work: Work,
     now: Instant,
     next_expire: Instant,
     next_sweep: Instant,
@@ -355,6 +412,7 @@ impl Reactor {
             buffer: vec![0; READ_BYTES],
             held: 0,
             again: Vec::new(),
+            work: Work::default(),
             now,
             next_expire: now,
             next_sweep: now,
@@ -362,30 +420,24 @@ impl Reactor {
         }
     }
 
-    fn run(mut self) {
-        ON_REACTOR.set(true);
-        let mut events = Events::with_capacity(1024);
-        loop {
-            match self.poll.poll(&mut events, self.pause()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    log::error!(target: "remoting", "a reactor ends: poll: {error}");
-                    break;
-                }
-            }
-            self.now = Instant::now();
-            self.take_in();
-            let again = std::mem::take(&mut self.again);
-            events.iter().for_each(|event| self.ready(event));
-            again.into_iter().for_each(|token| self.read(token));
-            self.expire();
-            self.sweep();
-            if self.ended() {
-                break;
+    /// Waits for news and sees to all of it. False when the reactor has ended.
+    fn turn(&mut self, events: &mut Events) -> bool {
+        match self.poll.poll(events, self.pause()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) => {
+                log::error!(target: "remoting", "a reactor ends: poll: {error}");
+                return false;
             }
         }
-        self.close_all();
+        self.now = Instant::now();
+        self.take_in();
+        let again = std::mem::take(&mut self.again);
+        events.iter().for_each(|event| self.ready(event));
+        again.into_iter().for_each(|token| self.read(token));
+        self.expire();
+        self.sweep();
+        !self.ended()
     }
 
     /// How long there is nothing to do unless a socket has news.
@@ -442,7 +494,7 @@ impl Reactor {
             }
             let before = link.input.held();
             let turn = catch_unwind(AssertUnwindSafe(|| {
-                link.read(&mut self.buffer, self.now, &*self.service)
+                link.read(&mut self.buffer, self.now, &*self.service, &mut self.work)
             }));
             self.held = self.held + link.input.held() - before;
             match turn {

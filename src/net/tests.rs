@@ -38,7 +38,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn requests(&self, batch: Vec<Request>) {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
         self.batches.lock().unwrap().push(batch.len());
         for request in batch {
             let mut reply = request.command.reply(0);
@@ -60,6 +60,7 @@ impl Service for Echo {
             }
             request.responder().send(reply);
         }
+        false
     }
 
     fn connected(&self, conn: &Arc<Conn>) {

@@ -76,11 +76,24 @@ thread_local! {
 impl Store {
     /// Stores one message.
     pub fn put(&self, message: &MessageRef<'_>) -> Put {
+        let put = self.put_undispatched(message);
+        self.reput.appended();
+        put
+    }
+
+    /// Stores one message, whose dispatch waits until the caller calls `dispatch_waited`.
+    pub fn put_undispatched(&self, message: &MessageRef<'_>) -> Put {
         self.put_with(message, |limit, out| record::encode(message, limit, out).map(|_| ()))
     }
 
+    /// After some puts, and their answers: has their messages dispatched, by this thread if
+    /// somebody waits for messages.
+    pub fn dispatch_waited(&self) {
+        self.reput.dispatch_waited();
+    }
+
     /// Stores the messages of a batch: `message.body` is the batch body, `message.properties` are
-    /// added to those of each message. All or none.
+    /// added to those of each message. All or none. Their dispatch waits for `dispatch_waited`.
     pub fn put_batch(&self, message: &MessageRef<'_>) -> Put {
         let mut offsets = Vec::new();
         let mut put = self.put_with(message, |limit, out| {
@@ -148,9 +161,7 @@ impl Store {
                     .map_err(|_| PutStatus::MessageIllegal)?,
             ),
         };
-        let appended = self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset));
-        self.reput.appended();
-        appended
+        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset))
     }
 
     /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.

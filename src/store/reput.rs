@@ -1,9 +1,9 @@
 //! Dispatch ("reput"): reads new records off the commit log, in order, and tells the consume
 //! queues, the index and whoever waits for messages.
 //!
-//! One thread at a time: the reput thread, or one that must not wait for it (`dispatch`). As long as
-//! messages come and nobody waits for them, the reput thread looks once in `NAP` and puts wake it
-//! with no more than a load. While somebody waits, every put has its message dispatched at once.
+//! One thread at a time: the reput thread, or one that must not wait for it (`dispatch`). As long
+//! as messages come and nobody waits for them, the reput thread looks once in `NAP` and puts wake
+//! it with no more than a load. While somebody waits, messages are dispatched at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::*, fence};
@@ -199,6 +199,15 @@ impl Reput {
             rest::NONE => {}
             rest::NAP if self.listener.waiting.load(Relaxed) == 0 => {}
             _ => self.wake(),
+        }
+    }
+
+    /// `appended` some time ago: dispatches here if somebody waits for messages.
+    pub fn dispatch_waited(&self) {
+        fence(SeqCst);
+        match self.listener.waiting.load(Relaxed) {
+            0 => self.appended(),
+            _ => self.dispatch(),
         }
     }
 
