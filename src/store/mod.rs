@@ -15,6 +15,7 @@ pub mod delay;
 pub mod disk;
 pub mod durable;
 pub mod flush;
+mod foreign;
 pub mod index;
 pub mod layout;
 mod lock;
@@ -107,6 +108,7 @@ impl Store {
         let root = now.store.root();
         sys::file::make_dirs_durably(&root).what(|| format!("create {}", root.display()))?;
         let lock = StoreLock::take(&root)?;
+        foreign::refuse(&root)?;
         let clean = !layout::abort_file(&root).exists();
         let checkpoint = Arc::new(Checkpoint::open(&layout::checkpoint_file(&root))?);
         let log_dir = commit_log_dir(&now.store)?;

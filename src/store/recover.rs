@@ -9,12 +9,15 @@ use super::mapped::MappedFile;
 use super::segments::Segments;
 use crate::base::error::IoContext;
 use crate::base::limits::STALE_GAP_BYTES;
+use crate::base::progress::Progress;
 use crate::base::{Error, Result};
 use crate::message::property;
 use crate::message::record::{self, Checked, RecordView};
 
 /// After a normal stop this many files are read.
 const FILES_AFTER_STOP: usize = 3;
+/// How far is told after so many bytes.
+const PROGRESS_STEP: usize = 4 << 20;
 
 /// What the log was found to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +47,12 @@ pub fn recover(
         return Ok(Recovered { from: 0, end: 0, store_timestamp: 0 });
     };
     let mut found = Recovered { from: file.start(), end: file.start(), store_timestamp: 0 };
+    let total = files[first..].iter().map(|file| file.size() as u64).sum();
+    let mut reading =
+        Reading { check_crc, progress: Progress::new("recovery of the log", total), done: 0 };
     for file in &files[first..] {
-        let at = read_file(file, check_crc, &mut found.store_timestamp)?;
+        let at = read_file(file, &mut reading, &mut found.store_timestamp)?;
+        reading.done += file.size() as u64;
         found.end = file.start() + at as i64;
         if at < file.size() {
             break;
@@ -57,6 +64,14 @@ pub fn recover(
         clear_stale(&file)?;
     }
     Ok(found)
+}
+
+/// How records are read, and how far that has come.
+struct Reading {
+    check_crc: bool,
+    progress: Progress,
+    /// Bytes of the files before.
+    done: u64,
 }
 
 /// Whether the first record was on disk by the time of the checkpoint.
@@ -73,12 +88,16 @@ fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
 
 /// Reads records; returns the position of the first byte that is none, the size when the file is
 /// good to its end. Refuses a file of another layout.
-fn read_file(file: &MappedFile, check_crc: bool, store_timestamp: &mut i64) -> Result<usize> {
+fn read_file(file: &MappedFile, how: &mut Reading, store_timestamp: &mut i64) -> Result<usize> {
     let bytes = file.bytes(0, file.size()).unwrap_or_default();
-    let mut at = 0;
+    let (mut at, mut told) = (0, 0);
     while at < bytes.len() {
+        if at - told >= PROGRESS_STEP {
+            told = at;
+            how.progress.reached(how.done + at as u64);
+        }
         refuse_foreign(file, &bytes[at..], at)?;
-        match RecordView::parse(&bytes[at..], check_crc) {
+        match RecordView::parse(&bytes[at..], how.check_crc) {
             // A record of another place is left over from what the file held before.
             Checked::Record(record) if record.physical_offset() == file.start() + at as i64 => {
                 *store_timestamp = record.store_timestamp();

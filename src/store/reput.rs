@@ -20,6 +20,7 @@ use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
 use super::queues::QueueTable;
 use super::running::{Refusal, RunningFlags};
+use crate::base::progress::Progress;
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, BrokerRole, Live};
@@ -176,7 +177,12 @@ impl Reput {
     /// the thread, which tries again, has done it.
     pub fn catch_up(&self) {
         let mut round = self.lock();
-        while self.round(&mut round) == Ok(true) {}
+        let (from, end) = (self.position(), self.begin.end);
+        let reached = |position: i64| u64::try_from(position - from).unwrap_or(0);
+        let mut progress = Progress::new("dispatch of what the log has", reached(end));
+        while self.round(&mut round) == Ok(true) {
+            progress.reached(reached(self.position()));
+        }
     }
 
     /// Starts the thread.
