@@ -185,8 +185,9 @@ fn locks_of_queues_that_are_not_there_make_nothing() {
     let cluster = known();
     let before = state(&cluster);
     let body = |client: &str| {
+        let of_5_x = if client == "c1" { r#""onlyThisBroker":true,"# } else { "" };
         format!(
-            r#"{{"clientId":"{client}","consumerGroup":"nobody","mqSet":[
+            r#"{{"clientId":"{client}","consumerGroup":"nobody",{of_5_x}"mqSet":[
             {{"brokerName":"other","queueId":-7,"topic":"../x"}},
             {{"brokerName":"broker-a","queueId":2147483647,"topic":"Nothing"}}]}}"#
         )

@@ -32,6 +32,8 @@ mod disk_full;
 mod filters;
 /// Many connections and much memory asked for.
 mod flood;
+/// Many groups on one topic.
+mod groups;
 /// Random sequences of everything clients do, restarts and kills, against a model in memory.
 mod model;
 /// Valid requests of every code, changed at random.

@@ -62,6 +62,9 @@ impl Locks {
             }
             granted.push(queue.clone());
         }
+        if group.is_empty() {
+            table.groups.remove(&request.consumer_group);
+        }
         table.count = count;
         granted
     }
@@ -130,6 +133,13 @@ mod tests {
         assert!(locks.lock(&request("b", &[0]), 1).is_empty());
         locks.unlock(&request("a", &[0]));
         assert_eq!(ids(&locks.lock(&request("b", &[0, 1]), 1)), [0]);
+    }
+
+    #[test]
+    fn a_group_without_locks_is_not_kept() {
+        let locks = Locks::default();
+        locks.lock(&request("a", &[]), 0);
+        assert!(locks.table.lock().unwrap().groups.is_empty());
     }
 
     #[test]

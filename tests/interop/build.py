@@ -101,7 +101,7 @@ def go():
     """The Go program."""
     folder = made(
         "go",
-        ["go/go.mod", "go/go.sum", "go/main.go"],
+        ["go/go.mod", "go/go.sum", "go/main.go", "go/consuming.go"],
         lambda folder: run(
             ["go", "build", "-o", os.path.join(folder, "interop"), "."],
             cwd=os.path.join(HERE, "go"),

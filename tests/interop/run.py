@@ -88,6 +88,7 @@ TOPICS = [
     "pop",
     "timer",
     "order",
+    "reset",
 ]
 # Name and queues of those that have not 4.
 OTHER_TOPICS = {"global": 1}
@@ -164,7 +165,7 @@ MORE = [
     ("java-4.9.8", java("4.9.8", *FAST), JAVA_MORE),
     ("java-5.3.3", java("5.3.3", *FAST), [*JAVA_MORE, "pop", "timer"]),
     (*GO, ["ordered", "broadcast", "retry", "delay"]),
-    (*CPP, ["ordered", "broadcast", "retry", "delay"]),
+    (*CPP, ["ordered", "broadcast", "retry", "delay", "reset-offset"]),
 ]
 # Apache's admin client asks for what the broker has to ask a consumer.
 RELAYS = [

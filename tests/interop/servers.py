@@ -24,12 +24,12 @@ GET_ROUTEINFO_BY_TOPIC = 105
 GET_BROKER_CLUSTER_INFO = 106
 
 
-def frame(code, fields=None, opaque=1, body=b""):
+def frame(code, fields=None, opaque=1, body=b"", language="PYTHON"):
     """A remoting request in JSON."""
     header = json.dumps(
         {
             "code": code,
-            "language": "PYTHON",
+            "language": language,
             "version": 401,
             "opaque": opaque,
             "flag": 0,
@@ -50,9 +50,9 @@ def ask(port, request, timeout=5):
         return head, read(conn, length - 4 - header_length)
 
 
-def call(port, code, fields=None, timeout=5):
+def call(port, code, fields=None, timeout=5, language="PYTHON"):
     """One remoting request; returns (answer code, remark, body)."""
-    head, body = ask(port, frame(code, fields), timeout)
+    head, body = ask(port, frame(code, fields, language=language), timeout)
     return head["code"], head.get("remark"), body
 
 

@@ -254,7 +254,8 @@ final class Groups {
                         MessageQueue queue =
                                 new MessageQueue(
                                         one.getTopic(), one.getBrokerName(), one.getQueueId());
-                        got.computeIfAbsent(queue, k -> new ArrayList<>()).add(one.getQueueOffset());
+                        got.computeIfAbsent(queue, k -> new ArrayList<>())
+                                .add(one.getQueueOffset());
                         left[0]--;
                     }
                     return left[0] <= 0;

@@ -8,9 +8,10 @@ import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 
 /** Order in one queue and by key, while the queues change hands between orderly consumers. */
@@ -80,8 +81,8 @@ final class Ordered {
     /** Sends until both have a half of the queues. */
     private void share(int half) throws Exception {
         long end = System.nanoTime() + 60_000_000_000L;
-        while (lately.getOrDefault("first", java.util.Collections.emptySet()).size() != half
-                || lately.getOrDefault("second", java.util.Collections.emptySet()).size() != half) {
+        while (lately.getOrDefault("first", Collections.emptySet()).size() != half
+                || lately.getOrDefault("second", Collections.emptySet()).size() != half) {
             Interop.check(System.nanoTime() < end, "queues never shared: " + lately);
             Interop.check(wrong == null, wrong);
             lately.clear();
@@ -149,7 +150,7 @@ final class Ordered {
     }
 
     /** False puts the messages off, once: they come again before those behind them. */
-    private boolean receive(String name, java.util.List<MessageExt> messages) {
+    private boolean receive(String name, List<MessageExt> messages) {
         String key = messages.get(0).getKeys();
         if (key.endsWith("7") && suspended.add(key)) {
             return false;
@@ -167,8 +168,7 @@ final class Ordered {
                 wrong = one.getKeys() + ": other body";
             }
             received.put(stream, Math.max(next, number + 1));
-            lately.computeIfAbsent(name, k -> java.util.Collections.synchronizedSet(new TreeSet<>()))
-                    .add(one.getQueueId());
+            lately.computeIfAbsent(name, k -> ConcurrentHashMap.newKeySet()).add(one.getQueueId());
         }
         return true;
     }

@@ -1,0 +1,94 @@
+//! Many groups on one topic: each has its own progress, whatever the others do.
+
+use std::fs;
+use std::path::Path;
+
+use ferrocket::message::record;
+use ferrocket::protocol::Command;
+use ferrocket::protocol::code::request as codes;
+
+use crate::common::*;
+
+const GROUPS: usize = 2000;
+
+fn group(n: usize) -> String {
+    format!("group-{n}")
+}
+
+/// A broker that knows the groups and their retry topics: each new one would be written to disk.
+fn knowing() -> Cluster {
+    Cluster::with(|config| {
+        let names = || (0..GROUPS).map(group);
+        let groups = names().map(|name| format!(r#""{name}":{{"groupName":"{name}"}}"#));
+        let topic = |name: String| {
+            let name = format!("%RETRY%{name}");
+            let numbers = r#""perm":6,"readQueueNums":1,"writeQueueNums":1"#;
+            format!(r#""{name}":{{"topicName":"{name}",{numbers}}}"#)
+        };
+        let table = |name: &str, rows: Vec<String>| format!("{{{name:?}:{{{}}}}}", rows.join(","));
+        let dir = Path::new(&config.store.store_path_root_dir).join("config");
+        fs::create_dir_all(&dir).unwrap();
+        let text = table("subscriptionGroupTable", groups.collect());
+        fs::write(dir.join("subscriptionGroup.json"), text).unwrap();
+        let text = table("topicConfigTable", names().map(topic).collect());
+        fs::write(dir.join("topics.json"), text).unwrap();
+    })
+}
+
+/// Answers only; notices to the groups' members are passed over.
+fn ask(peer: &mut Peer, command: &Command) -> Command {
+    peer.send(command);
+    loop {
+        let frame = peer.receive();
+        if frame.is_response() && frame.opaque == command.opaque {
+            return frame;
+        }
+    }
+}
+
+/// A heartbeat of one client that is in all groups, half of them broadcasting.
+fn beat() -> Command {
+    let consumer = |n: usize| {
+        let model = if n % 2 == 0 { "CLUSTERING" } else { "BROADCASTING" };
+        format!(
+            r#"{{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY",
+            "groupName":"{}","messageModel":"{model}","subscriptionDataSet":[
+            {{"expressionType":"TAG","subString":"*","subVersion":1,"topic":"Many"}}]}}"#,
+            group(n)
+        )
+    };
+    let consumers: Vec<_> = (0..GROUPS).map(consumer).collect();
+    let mut command = Command::request(codes::HEART_BEAT);
+    command.body =
+        format!(r#"{{"clientID":"all","consumerDataSet":[{}]}}"#, consumers.join(",")).into();
+    command
+}
+
+#[test]
+fn thousands_of_groups_have_a_progress_each() {
+    let cluster = knowing();
+    for n in 0..4 {
+        put(&cluster, "Many", 0, "", n.to_string().as_bytes());
+    }
+    let mut peer = cluster.peer();
+    assert_eq!(ask(&mut peer, &beat()).code, 0);
+    for n in 0..GROUPS {
+        let group = group(n);
+        // One and the same log serves them: a pull of any group reads the same messages.
+        let from = (n % 4) as i64;
+        let flags = SUBSCRIPTION | COMMIT;
+        let pull =
+            Pull { group: &group, sys_flag: flags, commit: from, ..Pull::new("Many", 0, from) };
+        let reply = ask(&mut peer, &pull.command());
+        let all = record::decode_all(&reply.body).unwrap();
+        assert_eq!((reply.code, all.len()), (0, 4 - n % 4), "{group}");
+    }
+    let table = ask(&mut peer, &request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &[("topic", "Many")]));
+    assert_eq!(String::from_utf8_lossy(&table.body).matches("\"group-").count(), GROUPS);
+    for n in 0..GROUPS {
+        let group = group(n);
+        let fields = [("consumerGroup", group.as_str()), ("topic", "Many"), ("queueId", "0")];
+        let reply = ask(&mut peer, &request(codes::QUERY_CONSUMER_OFFSET, &fields));
+        assert_eq!(number(&reply, "offset"), (n % 4) as i64, "{group}");
+    }
+}
