@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use ferrocket::base::clock::now_ms;
 use ferrocket::broker::Broker;
@@ -71,39 +72,84 @@ fn each_level_keeps_its_order_over_kills() {
     }
 }
 
+/// Runs `change` on the files of the levels' queues while the broker is stopped.
+fn restart_changed(cluster: &mut Cluster, change: impl FnOnce(&Path)) {
+    cluster.broker.stop();
+    change(&cluster.dir.path().join("consumequeue").join(SCHEDULE));
+    cluster.broker = Broker::start(cluster.config.clone()).unwrap();
+}
+
+const FILE: &str = "00000000000000000000";
+
+fn levels(list: &str) -> Cluster {
+    Cluster::with(|config| config.store.message_delay_level = list.to_owned())
+}
+
+/// Entries that look right to a start.
 #[test]
 fn entries_that_are_wrong_never_stop_their_level() {
-    let mut cluster = Cluster::with(|config| {
-        config.store.message_delay_level = "2s".to_owned();
-    });
-    put(&cluster, "Plain", 0, "", b"plain");
+    let mut cluster = levels("2s");
     let mut peer = cluster.peer();
-    for n in 0..6 {
-        send(&mut peer, "1", &n.to_string());
-    }
+    let mut at: Vec<i64> = (0..3).map(|n| send(&mut peer, "1", &n.to_string())).collect();
     let half = properties(&[("TRAN_MSG", "true"), ("PGROUP", "producers")]);
     let reply = peer.ask(&send_v2("Late", 0, &half, b"half"));
     let half = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1;
+    at.extend((3..6).map(|n| send(&mut peer, "1", &n.to_string())));
     wait_until("parked", || max_offset(&cluster, SCHEDULE, 0) == 6);
-    cluster.broker.stop();
-    let queue = cluster.dir.path().join("consumequeue").join(SCHEDULE).join("0");
-    let path = queue.join("00000000000000000000");
-    let mut bytes = fs::read(&path).unwrap();
-    let mut overwrite = |unit: usize, at: usize, value: i64| {
-        let from = unit * 20 + at;
-        bytes[from..from + 8].copy_from_slice(&value.to_be_bytes());
-    };
-    overwrite(0, 0, 0); // the plain message
-    overwrite(1, 0, 7); // the middle of a record
-    overwrite(2, 12, i64::MAX); // never due
-    overwrite(3, 0, half); // a half message: this would commit it
-    overwrite(4, 12, -1); // due since ever
-    fs::write(&path, &bytes).unwrap();
-    cluster.broker = Broker::start(cluster.config.clone()).unwrap();
+    restart_changed(&mut cluster, |queues| {
+        let path = queues.join("0").join(FILE);
+        let mut bytes = fs::read(&path).unwrap();
+        let mut overwrite = |unit: usize, at: usize, value: &[u8]| {
+            bytes[unit * 20 + at..][..value.len()].copy_from_slice(value);
+        };
+        overwrite(0, 12, &(-1i64).to_be_bytes()); // due since ever
+        overwrite(1, 12, &i64::MAX.to_be_bytes()); // never due
+        overwrite(2, 0, &half.to_be_bytes()); // a half message: this would commit it
+        overwrite(4, 0, &(at[4] + 7).to_be_bytes()); // the middle of a record
+        overwrite(4, 8, &50i32.to_be_bytes());
+        fs::write(&path, &bytes).unwrap();
+    });
     wait_until("the last one", || {
         delivered(&mut cluster.peer()).iter().any(|message| message.body == b"5")
     });
     let bodies: Vec<_> = delivered(&mut cluster.peer()).into_iter().map(|m| m.body).collect();
-    assert_eq!(bodies, [b"2", b"4", b"5"]);
-    assert_eq!(messages(&cluster, "Plain", 0).len(), 1);
+    assert_eq!(bodies, [b"0", b"1", b"3", b"5"]);
+}
+
+#[test]
+fn a_level_whose_queue_is_damaged_is_whole_again() {
+    let mut cluster = levels("2s");
+    let mut peer = cluster.peer();
+    for n in 0..6 {
+        send(&mut peer, "1", &n.to_string());
+    }
+    wait_until("parked", || max_offset(&cluster, SCHEDULE, 0) == 6);
+    restart_changed(&mut cluster, |queues| {
+        let path = queues.join("0").join(FILE);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[20..60].fill(0);
+        fs::write(&path, &bytes).unwrap();
+    });
+    send(&mut cluster.peer(), "1", "6");
+    wait_until("all messages", || delivered(&mut cluster.peer()).len() == 7);
+    let bodies: Vec<_> = delivered(&mut cluster.peer()).into_iter().map(|m| m.body).collect();
+    assert_eq!(bodies, [b"0", b"1", b"2", b"3", b"4", b"5", b"6"]);
+}
+
+#[test]
+fn a_level_whose_files_are_deleted_goes_on() {
+    let mut cluster = levels("1s 1h");
+    let mut peer = cluster.peer();
+    for n in 0..6 {
+        send(&mut peer, "1", &n.to_string());
+    }
+    wait_until("delivered", || delivered(&mut cluster.peer()).len() == 6);
+    restart_changed(&mut cluster, |queues| fs::remove_dir_all(queues.join("0")).unwrap());
+    // The level had come further than its queue reaches now.
+    for n in 6..9 {
+        send(&mut cluster.peer(), "1", &n.to_string());
+    }
+    wait_until("what came since", || delivered(&mut cluster.peer()).len() >= 9);
+    let bodies: Vec<_> = delivered(&mut cluster.peer()).into_iter().map(|m| m.body).collect();
+    assert_eq!(bodies[6..], [b"6", b"7", b"8"]);
 }

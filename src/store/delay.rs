@@ -122,9 +122,14 @@ enum Turn {
 }
 
 impl Delivery {
-    /// Goes on where `path` (`delayOffset.json`) says.
+    /// Goes on where `path` (`delayOffset.json`) says, or where a queue ends before that.
     pub fn load(store: Arc<Store>, levels: Arc<DelayLevels>, path: &Path) -> Result<Arc<Delivery>> {
-        let offsets = persist::load_with_bak(path, parse)?.unwrap_or_default();
+        let mut offsets = persist::load_with_bak(path, parse)?.unwrap_or_default();
+        // Of a queue that lost its files: what comes now stands below, and is to be delivered.
+        for (level, offset) in &mut offsets {
+            let end = store.max_offset_in_queue(topic::SCHEDULE, level.saturating_sub(1));
+            *offset = end.min(*offset);
+        }
         Ok(Arc::new(Delivery {
             store,
             levels,
