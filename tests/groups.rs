@@ -49,7 +49,7 @@ fn ask(peer: &mut Peer, command: &Command) -> Command {
 /// A heartbeat of one client that is in all groups, half of them broadcasting.
 fn beat() -> Command {
     let consumer = |n: usize| {
-        let model = if n % 2 == 0 { "CLUSTERING" } else { "BROADCASTING" };
+        let model = if n.is_multiple_of(2) { "CLUSTERING" } else { "BROADCASTING" };
         format!(
             r#"{{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY",
             "groupName":"{}","messageModel":"{model}","subscriptionDataSet":[
