@@ -34,6 +34,8 @@ mod filters;
 mod flood;
 /// Many groups on one topic.
 mod groups;
+/// Multi dispatch and light queues.
+mod light_queues;
 /// Random sequences of everything clients do, restarts and kills, against a model in memory.
 mod model;
 /// Valid requests of every code, changed at random.

@@ -145,6 +145,8 @@ pub const SQL_DEPTH_MAX: usize = 100;
 pub const SQL_OPERATIONS_MAX: usize = 1000;
 /// Different properties that one names.
 pub const SQL_VARIABLES_MAX: usize = 64;
+/// Further queues that one message is dispatched to.
+pub const MULTI_DISPATCH_QUEUES_MAX: usize = 1000;
 /// SQL filters of consumer groups that a broker keeps, those of groups that left included.
 pub const FILTERS_MAX: usize = 10_000;
 /// Calls to clients under way: a relay or a push that would be one more fails at once.

@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::base::clock;
 use crate::config::{BrokerConfig, Live};
+use crate::message::topic;
 use crate::net::Conn;
 use crate::protocol::body::group::SubscriptionGroupConfig;
 use crate::protocol::body::topic::DataVersion;
@@ -68,8 +69,11 @@ impl Broker {
     /// A group's configuration, created when the configuration of the broker allows it.
     pub fn group(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
         self.groups.get(name).or_else(|| {
-            let auto = self.config.get().auto_create_subscription_group;
-            self.groups.get_or_create(name, auto)
+            let config = self.config.get();
+            if config.store.enable_lmq && topic::is_lmq(name) {
+                return Some(Arc::new(SubscriptionGroupConfig::new(name)));
+            }
+            self.groups.get_or_create(name, config.auto_create_subscription_group)
         })
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::base::limits::{OFFSET_GROUPS_MAX, OFFSET_QUEUES_MAX};
 use crate::base::{Result, json, persist};
+use crate::message::topic;
 use crate::protocol::body::offset::ConsumerOffsetTable;
 
 type Queues = Mutex<BTreeMap<i32, i64>>;
@@ -22,22 +23,37 @@ pub struct Offsets {
     table: RwLock<Table>,
     changed: AtomicBool,
     saving: Mutex<()>,
+    lmq: bool,
 }
 
 impl Offsets {
-    /// Reads the table of `path`, or begins an empty one.
-    pub fn load(path: &Path) -> Result<Offsets> {
-        let table = persist::load_with_bak(path, parse)?.unwrap_or_default();
+    /// Reads the table in `dir`, or begins an empty one. With `lmq` (`enableLmq`) it is in
+    /// `lmqConsumerOffset.json`, and until that exists in the other file.
+    pub fn load(dir: &Path, lmq: bool) -> Result<Offsets> {
+        let plain = dir.join("consumerOffset.json");
+        let path = if lmq { dir.join("lmqConsumerOffset.json") } else { plain.clone() };
+        let found = match persist::load_with_bak(&path, parse)? {
+            None if lmq => persist::load_with_bak(&plain, parse)?,
+            found => found,
+        };
+        let table = found.unwrap_or_default();
         Ok(Offsets {
-            path: path.to_owned(),
+            path,
+            lmq,
             table: RwLock::new(table),
             changed: AtomicBool::new(false),
             saving: Mutex::new(()),
         })
     }
 
+    /// Whether a group reads light queues: it has one offset in each topic.
+    fn is_light(&self, group: &str) -> bool {
+        self.lmq && topic::is_lmq(group)
+    }
+
     /// The committed offset, `None` when there never was a commit.
     pub fn get(&self, topic: &str, group: &str, queue_id: i32) -> Option<i64> {
+        let queue_id = if self.is_light(group) { 0 } else { queue_id };
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let queues = table.get(topic)?.get(group)?;
         queues.lock().unwrap_or_else(PoisonError::into_inner).get(&queue_id).copied()
@@ -45,6 +61,7 @@ impl Offsets {
 
     /// Stores a commit; false when the table is full (`OFFSET_GROUPS_MAX`, `OFFSET_QUEUES_MAX`).
     pub fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) -> bool {
+        let queue_id = if self.is_light(group) { 0 } else { queue_id };
         self.changed.store(true, Ordering::Relaxed);
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(queues) = table.get(topic).and_then(|groups| groups.get(group)) {
@@ -150,12 +167,22 @@ impl Offsets {
     pub fn table(&self) -> ConsumerOffsetTable {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let mut stored = ConsumerOffsetTable::default();
+        let mut light = BTreeMap::new();
         for (topic, groups) in table.iter() {
             for (group, queues) in groups {
                 let queues = queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                stored.offset_table.insert(format!("{topic}@{group}"), queues);
+                let key = format!("{topic}@{group}");
+                match queues.get(&0) {
+                    Some(offset) if self.is_light(group) => {
+                        light.insert(key, *offset);
+                    }
+                    _ => {
+                        stored.offset_table.insert(key, queues);
+                    }
+                }
             }
         }
+        stored.lmq_offset_table = self.lmq.then_some(light);
         stored
     }
 }
@@ -176,7 +203,9 @@ fn put(queues: &Queues, queue_id: i32, offset: i64) -> bool {
 fn parse(text: &str) -> Result<Table> {
     let stored: ConsumerOffsetTable = json::from_str(text)?;
     let mut table = Table::new();
-    for (key, queues) in stored.offset_table {
+    let light = stored.lmq_offset_table.unwrap_or_default().into_iter();
+    let light = light.map(|(key, offset)| (key, BTreeMap::from([(0, offset)])));
+    for (key, queues) in stored.offset_table.into_iter().chain(light) {
         if let Some((topic, group)) = key.split_once('@') {
             let groups = table.entry(topic.to_owned()).or_default();
             groups.insert(group.to_owned(), Mutex::new(queues));
@@ -191,7 +220,7 @@ mod tests {
 
     fn empty() -> (tempfile::TempDir, Offsets) {
         let dir = tempfile::tempdir().unwrap();
-        let offsets = Offsets::load(&dir.path().join("consumerOffset.json")).unwrap();
+        let offsets = Offsets::load(dir.path(), false).unwrap();
         (dir, offsets)
     }
 
@@ -216,11 +245,30 @@ mod tests {
         let path = dir.path().join("consumerOffset.json");
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\n\t\"offsetTable\":{\n\t\t\"TopicA@CG1\":{0:5,1:7\n\t\t}\n\t}\n}");
-        let again = Offsets::load(&path).unwrap();
+        let again = Offsets::load(dir.path(), false).unwrap();
         assert_eq!(again.get("TopicA", "CG1", 1), Some(7));
         assert_eq!(again.topics_of("CG1"), ["TopicA"]);
         assert_eq!(again.groups_of("TopicA"), ["CG1"]);
         assert!(again.groups_of("TopicB").is_empty());
+    }
+
+    #[test]
+    fn groups_of_light_queues_have_one_offset_and_another_file() {
+        let (dir, plain) = empty();
+        plain.commit("T", "g", 1, 7);
+        plain.commit("%LMQ%q", "%LMQ%g", 3, 9);
+        plain.persist().unwrap();
+        assert_eq!(plain.get("%LMQ%q", "%LMQ%g", 0), None);
+        let light = Offsets::load(dir.path(), true).unwrap();
+        assert_eq!(light.get("T", "g", 1), Some(7));
+        light.commit("%LMQ%q", "%LMQ%g", 5, 12);
+        light.save().unwrap();
+        let text = std::fs::read_to_string(dir.path().join("lmqConsumerOffset.json")).unwrap();
+        let dense = text.replace(['\n', '\t'], "");
+        assert!(dense.contains(r#""lmqOffsetTable":{"%LMQ%q@%LMQ%g":12}"#), "{dense}");
+        assert!(dense.contains(r#""offsetTable":{"T@g":{1:7}}"#), "{dense}");
+        let again = Offsets::load(dir.path(), true).unwrap();
+        assert_eq!(again.get("%LMQ%q", "%LMQ%g", 2), Some(12));
     }
 
     #[test]
@@ -229,7 +277,7 @@ mod tests {
         let path = dir.path().join("consumerOffset.json");
         std::fs::write(&path, r#"{"offsetTable":{"T@g":{"3":4},"U@g":{0:1},"T@h":{1:2}}}"#)
             .unwrap();
-        let offsets = Offsets::load(&path).unwrap();
+        let offsets = Offsets::load(dir.path(), false).unwrap();
         assert_eq!(offsets.get("T", "g", 3), Some(4));
         offsets.remove_group("g");
         assert_eq!(offsets.get("T", "g", 3), None);

@@ -402,6 +402,12 @@ fn refusal(broker: &Broker, config: &BrokerConfig, status: PutStatus) -> (i32, S
             response::SYSTEM_ERROR,
             "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned(),
         ),
+        PutStatus::LmqConsumeQueueNumExceeded => (
+            response::SYSTEM_ERROR,
+            "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]broker config enableLmq and enableMultiDispatch, lmq \
+             consumeQueue num exceed maxLmqConsumeQueueNum config num, default limit 2w."
+                .to_owned(),
+        ),
         PutStatus::UnknownError => (response::SYSTEM_ERROR, "UNKNOWN_ERROR".to_owned()),
         _ => (response::SYSTEM_ERROR, "UNKNOWN_ERROR DEFAULT".to_owned()),
     }

@@ -73,7 +73,7 @@ impl Broker {
         let dir = config.store.root().join("config");
         let topics = Arc::new(Topics::load(&dir.join("topics.json"), &config)?);
         let groups = Arc::new(Groups::load(&dir.join("subscriptionGroup.json"))?);
-        let offsets = Arc::new(Offsets::load(&dir.join("consumerOffset.json"))?);
+        let offsets = Arc::new(Offsets::load(&dir, config.store.enable_lmq)?);
         let bloom = Bloom::new(
             config.max_error_rate_of_bloom_filter,
             config.expect_consumer_num_use_filter,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::limits::STATS_ITEMS_MAX;
+use crate::message::topic;
 
 /// How often `Stats::sample` is to be called.
 pub const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
@@ -156,16 +157,22 @@ fn window(samples: &VecDeque<Sample>, number: Number) -> Window {
     Window { sum, tps, average }
 }
 
+/// All light queues, and all groups that read them, are counted as one.
+fn counted(name: &str) -> &str {
+    if topic::is_lmq(name) { topic::LMQ_PREFIX } else { name }
+}
+
 impl Stats {
     /// A stored send: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS.
     pub fn put(&self, topic: &str, messages: u64, bytes: u64) {
-        if let Some(item) = find_or_create(&self.topic_puts, topic) {
+        if let Some(item) = find_or_create(&self.topic_puts, counted(topic)) {
             item.add(messages, bytes);
         }
     }
 
     /// A pull that found something: GROUP_GET_NUMS, GROUP_GET_SIZE, BROKER_GET_NUMS.
     pub fn got(&self, topic: &str, group: &str, messages: u64, bytes: u64) {
+        let (topic, group) = (counted(topic), counted(group));
         if let Some(item) = find_or_create_nested(&self.group_gets, topic, group) {
             item.add(messages, bytes);
         }
@@ -173,6 +180,7 @@ impl Stats {
 
     /// A message sent back and stored: SNDBCK_PUT_NUMS.
     pub fn sent_back(&self, topic: &str, group: &str) {
+        let (topic, group) = (counted(topic), counted(group));
         if let Some(item) = find_or_create_nested(&self.send_backs, topic, group) {
             item.add(1, 0);
         }

@@ -229,12 +229,13 @@ section! {
         enable_batch_push: bool = false, "enableBatchPush" listed_as("isEnableBatchPush") later;
         /// Count what the delay levels do.
         enable_schedule_message_stats: bool = true, "enableScheduleMessageStats" later;
-        /// Light queues.
-        enable_lmq: bool = false, "enableLmq" later;
-        /// Dispatch one message to several queues.
-        enable_multi_dispatch: bool = false, "enableMultiDispatch" later;
-        /// Most light queues.
-        max_lmq_consume_queue_num: i32 = 20_000, "maxLmqConsumeQueueNum" later;
+        /// Light queues, whose names begin with %LMQ%: topics of one queue without a configuration.
+        /// The offsets of all groups are in lmqConsumerOffset.json then.
+        enable_lmq: bool = false, "enableLmq" fixed;
+        /// Put a message also into the queues that its property INNER_MULTI_DISPATCH names.
+        enable_multi_dispatch: bool = false, "enableMultiDispatch" live;
+        /// Most light queues; a message that names a further one is refused.
+        max_lmq_consume_queue_num: i32 = 20_000, "maxLmqConsumeQueueNum" at_least(0) live;
         /// Deliver delayed messages without waiting for each put.
         enable_schedule_async_deliver: bool = false, "enableScheduleAsyncDeliver" later;
         /// Most of them under way at a time.

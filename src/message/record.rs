@@ -29,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::base::limits::{PROPERTIES_BYTES_MAX, RECORD_OVERHEAD_MAX, TOPIC_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::message::batch::Messages;
-use crate::message::property::SEPARATOR_BYTE;
+use crate::message::property::{NAME_VALUE_SEPARATOR, SEPARATOR_BYTE};
 use crate::message::{Message, MessageRef, flags};
 
 /// Magic of a message, version 1.
@@ -174,6 +174,24 @@ pub fn patch(
     let at = BORN_HOST + host_len(i32_at(record, SYS_FLAG), flags::BORN_HOST_V6);
     record[at..at + 8].copy_from_slice(&store_timestamp.to_be_bytes());
     i32_at(record, 0) as usize
+}
+
+/// Adds a property behind the first `bare` bytes of a record that `encode` wrote so long, in place
+/// of what was added before. The property string must have room for it.
+pub fn add_property(record: &mut Vec<u8>, bare: usize, name: &str, value: &str) {
+    let Some(old) = RecordView::new(record).map(|view| view.properties.len()) else { return };
+    let start = record.len() - old;
+    record.truncate(bare);
+    if bare > start && !record.ends_with(&[SEPARATOR_BYTE]) {
+        record.push(SEPARATOR_BYTE);
+    }
+    record.extend_from_slice(name.as_bytes());
+    record.push(NAME_VALUE_SEPARATOR as u8);
+    record.extend_from_slice(value.as_bytes());
+    let properties = (record.len() - start) as u16;
+    record[start - 2..start].copy_from_slice(&properties.to_be_bytes());
+    let total = record.len() as i32;
+    record[..4].copy_from_slice(&total.to_be_bytes());
 }
 
 /// The bodyCRC field of a body.

@@ -25,6 +25,8 @@ pub const OFFSET_MOVED_EVENT: &str = "OFFSET_MOVED_EVENT";
 pub const RETRY_PREFIX: &str = "%RETRY%";
 /// Begins the dead-letter topic of a group.
 pub const DLQ_PREFIX: &str = "%DLQ%";
+/// Begins the names of light queues, and of groups that read them.
+pub const LMQ_PREFIX: &str = "%LMQ%";
 /// Ends the reply topic of a cluster.
 pub const REPLY_POSTFIX: &str = "_REPLY_TOPIC";
 /// Begins the names of further system topics.
@@ -62,6 +64,11 @@ pub const SYSTEM_GROUPS: [&str; 7] = [
 /// broker's to know.
 pub fn is_system(topic: &str) -> bool {
     topic.starts_with(SYSTEM_PREFIX) || SYSTEM.contains(&topic)
+}
+
+/// Whether this names a light queue, or a group that reads such.
+pub fn is_lmq(name: &str) -> bool {
+    name.starts_with(LMQ_PREFIX)
 }
 
 /// Whether clients may send to `topic`.

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::allocate::Allocate;
+use super::consume_queue::Queue;
 use super::mapped::MappedFile;
+use super::multi;
 use super::segments::Segments;
 use super::status::PutStatus;
 use crate::base::clock;
@@ -85,18 +87,21 @@ impl CommitLog {
 
     /// Appends encoded records that stand back to back in `records`, all of one queue, whose next
     /// offset `queue` they take and advance. Without `queue` (PREPARED and ROLLBACK records) their
-    /// queue offset is 0. They stay in one file.
+    /// queue offset is 0. They stay in one file. A single record may have further queues, `others`.
     pub fn append(
         &self,
-        records: &mut [u8],
+        records: &mut Vec<u8>,
         queue: Option<&AtomicI64>,
+        others: &[Arc<Queue>],
     ) -> Result<Appended, PutStatus> {
-        if records.len() + BLANK_BYTES > self.segments.size() {
+        let bare = records.len();
+        let longest = bare + multi::offsets_bytes_max(others);
+        if longest + BLANK_BYTES > self.segments.size() {
             return Err(PutStatus::MessageIllegal);
         }
         let mut give_up = None;
         loop {
-            let (result, rolled) = self.try_append(records, queue);
+            let (result, rolled) = self.try_append(records, bare, queue, others);
             match result {
                 Ok(done) => {
                     self.allocate.appended(done.end(), rolled);
@@ -114,10 +119,15 @@ impl CommitLog {
     /// One try under the put lock. Also says whether a file was taken from the allocate thread.
     fn try_append(
         &self,
-        records: &mut [u8],
+        records: &mut Vec<u8>,
+        bare: usize,
         queue: Option<&AtomicI64>,
+        others: &[Arc<Queue>],
     ) -> (Result<Appended, Full>, bool) {
         let (mut tail, store_timestamp) = self.lock();
+        if !others.is_empty() {
+            multi::add_offsets(records, bare, others);
+        }
         let (file, rolled) = match self.room(&mut tail, records.len()) {
             Ok(found) => found,
             Err(full) => return (Err(full), false),
@@ -133,6 +143,7 @@ impl CommitLog {
         if let Some(next) = queue {
             next.store(queue_offset + count, Ordering::Release);
         }
+        multi::advance(others);
         self.store_timestamp.store(store_timestamp, Ordering::Release);
         let size = records.len() as i32;
         (Ok(Appended { physical_offset, queue_offset, size, count, store_timestamp }), rolled)

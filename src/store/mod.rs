@@ -20,6 +20,7 @@ pub mod index;
 pub mod layout;
 mod lock;
 pub mod mapped;
+mod multi;
 mod put;
 mod query;
 mod queue_files;

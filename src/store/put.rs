@@ -1,14 +1,20 @@
 //! Putting messages: what refuses them, encoding, append, and what the answer waits for.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Store;
 use super::commit_log::Appended;
+use super::consume_queue::Queue;
 use super::durable::{Done, GroupHook, WaitFor};
+use super::multi;
 use super::status::PutStatus;
+use crate::base::limits::PROPERTIES_BYTES_MAX;
 use crate::config::{BrokerConfig, BrokerRole, FlushDiskType};
+use crate::message::batch::Messages;
+use crate::message::property::{self, INNER_MULTI_QUEUE_OFFSET};
 use crate::message::record::{self, Unstorable};
 use crate::message::{MessageRef, flags};
 
@@ -83,7 +89,19 @@ impl Store {
 
     /// Stores one message, whose dispatch waits until the caller calls `dispatch_waited`.
     pub fn put_undispatched(&self, message: &MessageRef<'_>) -> Put {
-        self.put_with(message, |limit, out| record::encode(message, limit, out).map(|_| ()))
+        // The offsets of a message that is stored once more, or what a client made up.
+        if property::get(message.properties, INNER_MULTI_QUEUE_OFFSET).is_some()
+            && self.config.get().store.enable_multi_dispatch
+        {
+            let mut properties = message.properties.to_owned();
+            property::remove(&mut properties, INNER_MULTI_QUEUE_OFFSET);
+            return self.put_single(&MessageRef { properties: &properties, ..*message });
+        }
+        self.put_single(message)
+    }
+
+    fn put_single(&self, message: &MessageRef<'_>) -> Put {
+        self.put_with(message, true, |limit, out| record::encode(message, limit, out).map(|_| ()))
     }
 
     /// After some puts, and their answers: has their messages dispatched, by this thread if
@@ -93,10 +111,15 @@ impl Store {
     }
 
     /// Stores the messages of a batch: `message.body` is the batch body, `message.properties` are
-    /// added to those of each message. All or none. Their dispatch waits for `dispatch_waited`.
+    /// added to those of each message. All or none. Their dispatch waits for `dispatch_waited`. A
+    /// batch goes to no further queues.
     pub fn put_batch(&self, message: &MessageRef<'_>) -> Put {
         let mut offsets = Vec::new();
-        let mut put = self.put_with(message, |limit, out| {
+        let multi = self.config.get().store.enable_multi_dispatch;
+        let mut put = self.put_with(message, false, |limit, out| {
+            if multi && claims_offsets(message.body) {
+                return Err(Unstorable::MessageIllegal);
+            }
             record::encode_batch(message, limit, out)?;
             offsets = record_offsets(out);
             Ok(())
@@ -111,6 +134,7 @@ impl Store {
     fn put_with(
         &self,
         message: &MessageRef<'_>,
+        single: bool,
         encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(), Unstorable>,
     ) -> Put {
         let began = Instant::now();
@@ -120,7 +144,15 @@ impl Store {
                 scratch.clear();
                 let limit = config.store.max_message_size.max(0) as usize;
                 encode(limit, scratch)?;
-                let appended = self.append(message, scratch);
+                let others = match single && config.store.enable_multi_dispatch {
+                    true => multi::queues(&config.store, message, &self.queues)?,
+                    false => Vec::new(),
+                };
+                let bytes = multi::offsets_bytes_max(&others);
+                if bytes > 0 && message.properties.len() + bytes > PROPERTIES_BYTES_MAX {
+                    return Err(PutStatus::PropertiesSizeExceeded);
+                }
+                let appended = self.append(message, scratch, &others);
                 scratch.shrink_to(SCRATCH_BYTES_KEPT);
                 appended
             })
@@ -151,8 +183,13 @@ impl Store {
         Ok(())
     }
 
-    /// Appends encoded records of one queue.
-    fn append(&self, message: &MessageRef<'_>, records: &mut [u8]) -> Result<Appended, PutStatus> {
+    /// Appends encoded records of one queue, a single one also for other queues.
+    fn append(
+        &self,
+        message: &MessageRef<'_>,
+        records: &mut Vec<u8>,
+        others: &[Arc<Queue>],
+    ) -> Result<Appended, PutStatus> {
         let queue = match flags::transaction(message.sys_flag) {
             flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK => None,
             _ => Some(
@@ -161,7 +198,7 @@ impl Store {
                     .map_err(|_| PutStatus::MessageIllegal)?,
             ),
         };
-        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset))
+        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset), others)
     }
 
     /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.
@@ -195,6 +232,14 @@ impl From<Unstorable> for PutStatus {
             Unstorable::PropertiesSizeExceeded => PutStatus::PropertiesSizeExceeded,
         }
     }
+}
+
+/// Whether a message of a batch body says at which offsets of further queues it is.
+fn claims_offsets(body: &[u8]) -> bool {
+    Messages::new(body).flatten().any(|message| {
+        let properties = String::from_utf8_lossy(message.properties);
+        property::get(&properties, INNER_MULTI_QUEUE_OFFSET).is_some()
+    })
 }
 
 /// Where each of the encoded records that stand back to back begins.

@@ -14,6 +14,7 @@ use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
 use crate::base::limits::{QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
 use crate::base::{Error, Result};
+use crate::message::topic;
 use crate::sys;
 
 /// The queues of one topic in the order of their ids.
@@ -169,6 +170,11 @@ impl QueueTable {
     /// Names of the topics that have queues.
     pub fn topics(&self) -> Vec<Arc<str>> {
         self.read().keys().cloned().collect()
+    }
+
+    /// How many light queues there are.
+    pub fn light_queues(&self) -> usize {
+        self.read().keys().filter(|topic| topic::is_lmq(topic)).count()
     }
 
     /// All queues.

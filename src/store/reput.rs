@@ -18,6 +18,7 @@ use super::consume_queue_ext::ExtUnit;
 use super::delay::DelayLevels;
 use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
+use super::multi;
 use super::queues::QueueTable;
 use super::running::{Refusal, RunningFlags};
 use crate::base::progress::Progress;
@@ -115,6 +116,8 @@ struct Properties<'a> {
     delay: Option<&'a str>,
     unique_key: Option<&'a str>,
     keys: Option<&'a str>,
+    /// Further queues, and the offsets there.
+    further: (Option<&'a str>, Option<&'a str>),
 }
 
 impl<'a> Properties<'a> {
@@ -126,6 +129,8 @@ impl<'a> Properties<'a> {
                 property::DELAY => found.delay = Some(value),
                 property::UNIQ_KEY => found.unique_key = Some(value),
                 property::KEYS => found.keys = Some(value),
+                property::INNER_MULTI_DISPATCH => found.further.0 = Some(value),
+                property::INNER_MULTI_QUEUE_OFFSET => found.further.1 = Some(value),
                 _ => {}
             }
         }
@@ -379,6 +384,7 @@ impl Reput {
         if queued {
             tags_code = self.tags_code(record, &properties);
             self.enqueue(record, position, tags_code, round)
+                .and_then(|()| self.enqueue_further(record, &properties, tags_code, round))
                 .map_err(|e| self.refuse(Refusal::QueueError, position, &e))?;
         }
         if !rolled_back && round.config.store.message_index_enable {
@@ -404,6 +410,10 @@ impl Reput {
                 properties: text,
             };
             self.tell(|| (self.listener.arrived)(&arrival));
+            for (topic, queue_id, queue_offset) in further(&properties, record, round) {
+                let arrival = Arrival { topic, queue_id, queue_offset, ..arrival };
+                self.tell(|| (self.listener.arrived)(&arrival));
+            }
         }
         Ok(())
     }
@@ -458,6 +468,26 @@ impl Reput {
         Ok(())
     }
 
+    /// Appends to the queues that the message names besides its own.
+    fn enqueue_further(
+        &self,
+        record: &RecordView<'_>,
+        properties: &Properties<'_>,
+        tags_code: i64,
+        round: &Round,
+    ) -> Result<()> {
+        for (name, queue_id, offset) in further(properties, record, round) {
+            let Ok(queue) = self.derived.queues.get_or_create(name, queue_id) else { continue };
+            let position = record.physical_offset();
+            let unit = Unit { physical_offset: position, size: record.total_size(), tags_code };
+            self.derived.queues.append(&queue, offset, unit, None)?;
+            if position < self.begin.end {
+                queue.next_offset.fetch_max(queue.max_offset(), AcqRel);
+            }
+        }
+        Ok(())
+    }
+
     fn tags_code(&self, record: &RecordView<'_>, properties: &Properties<'_>) -> i64 {
         if record.topic() == topic::SCHEDULE
             && let Some(level) = properties.delay.and_then(|level| level.parse::<i32>().ok())
@@ -487,6 +517,19 @@ impl Reput {
             }
         }
     }
+}
+
+/// Name, number and offset of each queue that a message goes to besides its own.
+fn further<'a>(
+    properties: &Properties<'a>,
+    record: &RecordView<'_>,
+    round: &Round,
+) -> impl Iterator<Item = (&'a str, i32, i64)> {
+    let (names, offsets) = properties.further;
+    let names = names.filter(|_| round.config.store.enable_multi_dispatch);
+    let (store, id) = (&round.config.store, record.queue_id());
+    let place = move |(name, offset)| (name, multi::queue_id(store, name, id), offset);
+    multi::entries(names, offsets).map(place)
 }
 
 /// The disk refused; the same record is tried again.

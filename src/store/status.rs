@@ -19,6 +19,8 @@ pub enum PutStatus {
     MessageIllegal,
     /// Not stored: the encoded properties are too long.
     PropertiesSizeExceeded,
+    /// Not stored: no more light queues are made.
+    LmqConsumeQueueNumExceeded,
     /// Not stored: the log has been held by one append for too long.
     OsPageCacheBusy,
     /// Not stored for another reason.
@@ -37,6 +39,7 @@ impl PutStatus {
             PutStatus::CreateMapedFileFailed => "CREATE_MAPEDFILE_FAILED",
             PutStatus::MessageIllegal => "MESSAGE_ILLEGAL",
             PutStatus::PropertiesSizeExceeded => "PROPERTIES_SIZE_EXCEEDED",
+            PutStatus::LmqConsumeQueueNumExceeded => "LMQ_CONSUME_QUEUE_NUM_EXCEEDED",
             PutStatus::OsPageCacheBusy => "OS_PAGECACHE_BUSY",
             PutStatus::UnknownError => "UNKNOWN_ERROR",
         }

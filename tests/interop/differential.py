@@ -2,8 +2,8 @@
 
     tests/interop/differential.py [--keep] [--show LABEL] [--known]
 
-Cases of run.py: differential/answers, differential/stores (stores.py) and differential/filter-data
-(filterdata.py); all with run.py --differential.
+Cases of run.py: differential/answers, differential/stores (stores.py), differential/filter-data
+(filterdata.py) and differential/light-queues (lightqueues.py); all with run.py --differential.
 
 The requests are in requests_*.py. Compared are the answer's code,
 remark, ext fields, body and codec: JSON as data, stored records field by field. Not compared are
@@ -28,6 +28,7 @@ import time
 import traceback
 
 import filterdata
+import lightqueues
 import requests_broker
 import requests_namesrv
 import stores
@@ -316,6 +317,7 @@ CASES = {
     "answers": answers,
     "stores": functools.partial(exchanged, stores.run),
     "filter-data": functools.partial(exchanged, filterdata.run),
+    "light-queues": functools.partial(exchanged, lightqueues.run),
 }
 
 

@@ -24,7 +24,7 @@ pub fn clean_queues(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> 
 /// CLEAN_UNUSED_TOPIC: deletes the queues of topics that are not there any more.
 pub fn clean_topics(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     for name in broker.store.topics_with_queues() {
-        if broker.topics.get(&name).is_none() && !topic::is_system(&name) {
+        if broker.topics.get(&name).is_none() && !topic::is_system(&name) && !topic::is_lmq(&name) {
             log::info!(target: "broker", "queues of {name} deleted: there is no such topic");
             broker.store.delete_topic_queues(&name)?;
         }

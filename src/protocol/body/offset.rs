@@ -10,6 +10,9 @@ use crate::protocol::body::MessageQueue;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsumerOffsetTable {
+    /// Of groups that read light queues, by `topic@group`; only with `enableLmq`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lmq_offset_table: Option<BTreeMap<String, i64>>,
     /// By `topic@group`, then by queue id.
     pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
 }
