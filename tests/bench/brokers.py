@@ -1,5 +1,6 @@
 """The brokers that are measured: ours, an older build of ours, Java's."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,12 +10,14 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "interop"))
 from build import java_home_conf, maven  # noqa: E402
-from servers import JAVA_SERVERS, OPENS, ask, call, frame, free_port  # noqa: E402
+from servers import GET_BROKER_RUNTIME_INFO, JAVA_SERVERS, OPENS, ask, call, frame, free_port  # noqa: E402
 
 GET_MAX_OFFSET = 30
 GET_BROKER_CLUSTER_INFO = 106
 # What Java runs best with on a machine of this size; see RESULTS.md.
 JAVA_FLAGS = ["-XX:+UseG1GC", "-XX:G1HeapRegionSize=16m", "-XX:+AlwaysPreTouch"]
+# Java's broker answers only when it has dispatched all that its consume queues lack.
+START_SECONDS = 300
 STOP_SECONDS = 60
 
 
@@ -31,6 +34,12 @@ def max_offset(port, topic, queue):
     """The offset that the next message of a queue will have."""
     head, _ = ask(port, frame(GET_MAX_OFFSET, {"topic": topic, "queueId": str(queue)}))
     return int(head["extFields"]["offset"])
+
+
+def behind(port):
+    """Bytes of the log that are not in the consume queues yet."""
+    _, _, body = call(port, GET_BROKER_RUNTIME_INFO)
+    return int(json.loads(body)["table"]["dispatchBehindBytes"])
 
 
 def memory(pid):
@@ -69,6 +78,28 @@ class Server:
             file.writelines(f"{key}={value}\n" for key, value in values.items())
         return path
 
+    def has_topics(self, count, queues=4):
+        """Before the start of a broker: as if they had been created, the names as mqbench has them.
+        Creating each of thousands takes longer than what is measured."""
+        names = [f"TopicBench-{number:05}" for number in range(count)]
+        table = {
+            name: {
+                "order": False,
+                "perm": 6,
+                "readQueueNums": queues,
+                "topicFilterType": "SINGLE_TAG",
+                "topicName": name,
+                "topicSysFlag": 0,
+                "writeQueueNums": queues,
+            }
+            for name in names
+        }
+        config = os.path.join(self.store, "config")
+        os.makedirs(config)
+        version = {"counter": 1, "timestamp": 1}
+        with open(os.path.join(config, "topics.json"), "w", encoding="ascii") as file:
+            json.dump({"dataVersion": version, "topicConfigTable": table}, file)
+
     def start(self):
         """Returns the seconds until it answered."""
         env = dict(os.environ, HOME=self.folder, ROCKETMQ_HOME=java_home_conf(self.folder))
@@ -84,11 +115,11 @@ class Server:
                 env=env,
             )
         while not answers(self.port, self.ready_code):
-            if self.process.poll() is not None or time.monotonic() - began > 60:
+            if self.process.poll() is not None or time.monotonic() - began > START_SECONDS:
                 with open(os.path.join(self.folder, "out"), "rb") as log:
                     tail = log.read()[-2000:].decode(errors="replace")
                 raise RuntimeError(f"{self.name} does not start: {tail}")
-            time.sleep(0.001)
+            time.sleep(0.001 if time.monotonic() - began < 2 else 0.02)
         self.ready = time.monotonic()
         return self.ready - began
 

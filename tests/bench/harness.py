@@ -107,6 +107,8 @@ class Pairs:
         self.runs = [[], []]
         for pair in range(pairs):
             for side in [0, 1] if pair % 2 == 0 else [1, 0]:
+                # What the run before left to be written is not this one's.
+                os.sync()
                 self.runs[side].append((one, other)[side]())
         good = [i for i in range(pairs) if not any(side[i].get("disturbed") for side in self.runs)]
         self.disturbed = pairs - len(good)
@@ -147,34 +149,31 @@ class Bench:
         return {"ours": PROGRAMS, "old": self.options.old, "java": None}[side]
 
     @contextlib.contextmanager
-    def broker(self, side="ours", conf=None, cpu=None, label=None):
+    def broker(self, side="ours", conf=None, cpu=None, label=None, topics=0):
         """A running broker of a side, its folder removed in the end. Two of one side at a time
-        need a `label`."""
+        need a `label`. With so many `topics` from the start."""
         server = brokers.broker(
             label or side, self.folder, conf or {}, self.programs(side), self.options.heap
         )
         if cpu is not None:
             server.command = ["taskset", "-c", str(cpu), *server.command]
         try:
+            if topics:
+                server.has_topics(topics)
             server.start()
             yield server
         finally:
             server.remove()
 
     @contextlib.contextmanager
-    def beside(self, args, server, until=None, cpu=None):
-        """mqbench running beside something else; `until` tells when it is ready. Yields a place
-        that holds its result once the block has ended; what is not over by then is ended."""
+    def beside(self, args, server, cpu=None):
+        """mqbench running beside something else. Yields a place: when the block puts `wait` into it,
+        the result of mqbench is there in the end; otherwise mqbench is ended."""
         process = subprocess.Popen(
             command(args, server, cpu), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         found = {}
         try:
-            end = time.monotonic() + 60
-            while until and not until():
-                if process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"mqbench {args}: was not ready")
-                time.sleep(0.02)
             yield found
             if found.pop("wait", False):
                 text = process.communicate(timeout=300)[0]
@@ -187,5 +186,19 @@ class Bench:
 
 
 def connections_of(server):
-    """Open files of a server: what grows by one with each connection."""
-    return len(os.listdir(f"/proc/{server.pid}/fd"))
+    """Open sockets of a server: one more with each connection."""
+    folder = f"/proc/{server.pid}/fd"
+    found = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(f"{folder}/{name}").startswith("socket:")
+    return found
+
+
+def await_connections(server, is_right):
+    """Waits until as many connections are open as must be."""
+    end = time.monotonic() + 30
+    while not is_right(connections_of(server)):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{server.name}: {connections_of(server)} connections are open")
+        time.sleep(0.05)

@@ -2,8 +2,19 @@
 
 import time
 
+import brokers
 import peers
-from harness import CPU, RATE, Pairs, check, connections_of, figures, mqbench, words
+from harness import (
+    CPU,
+    RATE,
+    Pairs,
+    await_connections,
+    check,
+    connections_of,
+    figures,
+    mqbench,
+    words,
+)
 
 TOPICS = 10_000
 
@@ -14,17 +25,17 @@ def groups(bench):
     load = words(f"send --seconds {seconds} --warmup 1 --limit-seconds 0")
     held = words("hold -t Other --topics 250 --connections 50 --warmup 0 --seconds 600")
     with bench.broker() as server:
+        none = connections_of(server)
 
         def alone():
             return mqbench(*load, server=server)
 
         def beside():
-            before = connections_of(server)
-            with peers.groups(server, 100):
-                ready = lambda: connections_of(server) >= before + 50  # noqa: E731
-                with bench.beside(held, server, until=ready):
-                    time.sleep(1)
-                    return alone()
+            with peers.groups(server, 100), bench.beside(held, server):
+                await_connections(server, lambda count: count >= none + 45)
+                # For the last of them to ask.
+                time.sleep(0.5)
+                return alone()
 
         pairs = Pairs(beside, alone, bench.pairs)
         rates, cpus = pairs.medians(RATE), pairs.medians(CPU)
@@ -44,11 +55,14 @@ def topics(bench):
     """10,000 topics of 4 queues with one consumer each that waits."""
     count = max(100, int(bench.size(TOPICS)))
     with bench.broker() as server:
+        empty = brokers.memory(server.pid)[0]
+    with bench.broker(topics=count) as server:
         # Two rounds of pulls, which are asked again every 15 seconds.
         found = mqbench(
-            *words(f"hold --topics {count} --connections 100 --warmup 5 --seconds 30"),
+            *words(f"hold --existing --topics {count} --connections 100 --warmup 5 --seconds 30"),
             server=server,
         )
+        each = (brokers.memory(server.pid)[0] - empty) / (count * 4)
     return {
         "title": f"{count:,} topics × 4 queues, idle, with a consumer each",
         "how": "A pull waits on every queue and is asked again every 15 s. Memory: the broker's "
@@ -56,7 +70,8 @@ def topics(bench):
         "rows": [
             {
                 "queues": count * 4,
-                **figures(found, "serverCorePercent", "idleBytesEach", "serverResidentMiB"),
+                **figures(found, "serverCorePercent", "serverResidentMiB"),
+                "B/queue": each,
             }
         ],
         "checks": [check("broker CPU", found["serverCorePercent"], "≤", 2, "% of a core")],

@@ -3,7 +3,19 @@
 import os
 import time
 
-from harness import CPU, RATE, Pairs, check, connections_of, kept, median, mqbench, words
+import brokers
+from harness import (
+    CPU,
+    RATE,
+    Pairs,
+    await_connections,
+    check,
+    connections_of,
+    kept,
+    median,
+    mqbench,
+    words,
+)
 
 WITHIN = 0.1
 
@@ -35,17 +47,31 @@ def row(what, value, pairs):
     }
 
 
+def use_all(server, topics):
+    """Sends to every queue, and waits until all of them have their files: those are made once."""
+    mqbench(
+        *words(f"send --topics {topics} --existing --messages {max(topics * 16, 1000)}"),
+        *words("--limit-seconds 0"),
+        server=server,
+    )
+    end = time.monotonic() + 120
+    while brokers.behind(server.port):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{server.name}: the queues are not dispatched")
+        time.sleep(0.1)
+
+
 def topics(bench):
     """Topics of 4 queues each, one message after the other to another topic."""
     counts = [10, 100, 1000, 5000]
     rows = []
     with bench.broker() as base:
         for count in counts:
-            with bench.broker("ours", label="many") as many:
-                spread = f"--topics {count}"
-                mqbench(*words(f"send --messages 100 {spread}"), server=many)
+            with bench.broker("ours", label="many", topics=count) as many:
+                use_all(many, count)
+                spread = load(bench, f"--topics {count} --existing")
                 pairs = Pairs(
-                    lambda: mqbench(*load(bench, f"{spread} --existing"), server=many),  # noqa: B023
+                    lambda: mqbench(*spread, server=many),  # noqa: B023
                     lambda: mqbench(*load(bench), server=base),
                     bench.pairs,
                 )
@@ -53,9 +79,10 @@ def topics(bench):
                 rate, cpu = pairs.medians(RATE)[1], pairs.medians(CPU)[1]
                 rows.append({"topics": 1, RATE: rate, CPU: cpu, "rate ratio": 1, "CPU ratio": 1})
             rows.append(row("topics", count, pairs))
-    with bench.broker("java") as server:
+    with bench.broker("java", topics=counts[-1]) as server:
+        use_all(server, counts[-1])
         one = mqbench(*load(bench), server=server)
-        many = mqbench(*load(bench, f"--topics {counts[-1]}"), server=server)
+        many = mqbench(*load(bench, f"--topics {counts[-1]} --existing"), server=server)
     java = {"topics": f"Java, {counts[-1]:,}", RATE: many[RATE], CPU: many[CPU]}
     java |= {"rate ratio": many[RATE] / one[RATE], "CPU ratio": many[CPU] / one[CPU]}
     return {
@@ -72,21 +99,20 @@ def connections(bench):
     """Idle connections beside 16 that are busy."""
     rows = []
     with bench.broker() as server:
+        none = connections_of(server)
         first = mqbench(*words("idle --connections 5000 --seconds 1"), server=server)
         busy = load(bench, "--connections 16 --inflight 4")
 
         def alone():
+            # Closing those of the run before is not counted.
+            await_connections(server, lambda open_now: open_now <= none + 10)
             return mqbench(*busy, server=server)
 
         def beside(count):
-            before = connections_of(server)
-            idle = words(f"idle --connections {count} --seconds 600")
-            ready = lambda: connections_of(server) >= before + count  # noqa: E731
-            with bench.beside(idle, server, until=ready):
-                found = alone()
-            # So that closing them is not counted in the next run.
-            time.sleep(0.5)
-            return found
+            await_connections(server, lambda open_now: open_now <= none + 10)
+            with bench.beside(words(f"idle --connections {count} --seconds 600"), server):
+                await_connections(server, lambda open_now: open_now >= none + count * 0.99)
+                return mqbench(*busy, server=server)
 
         for count in (1000, 5000):
             pairs = Pairs(lambda: beside(count), alone, bench.pairs)  # noqa: B023
