@@ -31,6 +31,7 @@ import filterdata
 import lightqueues
 import requests_broker
 import requests_namesrv
+import rounds
 import stores
 import wire
 from known import KNOWN, MORE_KEYS
