@@ -32,6 +32,8 @@ mod disk_full;
 mod filters;
 /// Many connections and much memory asked for.
 mod flood;
+/// How much a pull brings, from whom, whom a message wakes; the topic for traces.
+mod flow;
 /// Many groups on one topic.
 mod groups;
 /// Multi dispatch and light queues.

@@ -73,7 +73,7 @@ def java(profile, version):
     """Class path of our Java programs, compiled against the jars of a profile and version."""
     jars = os.path.join(maven(profile, version), "*")
     names = ["Interop", "Inbox", "Sending", "Consuming", "Restart", "Crash", "OtherBroker"]
-    names += ["Transactions", "RequestReply", "Ordered", "Groups"]
+    names += ["Transactions", "RequestReply", "Ordered", "Groups", "Tracing"]
     names += ["MqAdmin", "Relays"] if profile == "tools" else []
     sources = [f"java/src/{name}.java" for name in names]
     classes = made(

@@ -56,6 +56,7 @@ final class Interop {
         cases.put("delayed-in-order", Groups::delayedInOrder);
         cases.put("namespace", Groups::namespace);
         cases.put("seek", Groups::seek);
+        cases.put("trace", Tracing::run);
         cases.put("pop", Groups::pop);
         cases.put("timer", Groups::timer);
         cases.put("crash", new Crash()::run);
