@@ -12,3 +12,7 @@ pub mod slice;
 pub mod thread;
 
 pub use error::{Error, Result};
+
+/// A map looked up for every message, by names that clients choose but whose number is bounded: its
+/// hash is fast, and keyed by this process.
+pub type HotMap<K, V> = std::collections::HashMap<K, V, foldhash::quality::RandomState>;

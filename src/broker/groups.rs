@@ -1,12 +1,11 @@
 //! Subscription groups: name → configuration (`subscriptionGroup.json`), automatic creation.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::base::limits::GROUPS_MAX;
 use crate::base::persist::{self, VersionedFile};
-use crate::base::{Error, Result, clock, json};
+use crate::base::{Error, HotMap, Result, clock, json};
 use crate::message::topic;
 use crate::protocol::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use crate::protocol::body::topic::DataVersion;
@@ -16,7 +15,7 @@ use crate::protocol::code::response;
 const SYSTEM_PREFIX: &str = "CID_RMQ_SYS_";
 
 struct State {
-    table: HashMap<String, Arc<SubscriptionGroupConfig>>,
+    table: HotMap<String, Arc<SubscriptionGroupConfig>>,
     version: DataVersion,
 }
 
@@ -31,7 +30,7 @@ impl Groups {
     pub fn load(path: &Path) -> Result<Groups> {
         let built_in = topic::SYSTEM_GROUPS
             .map(|name| (name.to_owned(), Arc::new(SubscriptionGroupConfig::new(name))));
-        let mut table = HashMap::from(built_in);
+        let mut table: HotMap<_, _> = built_in.into_iter().collect();
         let stored = persist::load_with_bak(path, |text| {
             json::from_slice::<SubscriptionGroupTable>(text.as_bytes())
         })?;

@@ -76,6 +76,8 @@ struct Facts {
     transaction: bool,
     /// Delay level; 0: none.
     delay: i32,
+    /// WAIT is among them.
+    names_wait: bool,
 }
 
 /// Reads a property string once. A timer message of RocketMQ 5 is refused as a broker refuses it
@@ -83,10 +85,13 @@ struct Facts {
 /// before its time.
 fn facts(properties: &str) -> Result<Facts> {
     let mut is_timer = false;
-    let mut facts = Facts { wait: true, transaction: false, delay: 0 };
+    let mut facts = Facts { wait: true, transaction: false, delay: 0, names_wait: false };
     for (name, value) in property::iter(properties) {
         match name {
-            property::WAIT => facts.wait = value.eq_ignore_ascii_case("true"),
+            property::WAIT => {
+                facts.wait = value.eq_ignore_ascii_case("true");
+                facts.names_wait = true;
+            }
             property::TRAN_MSG => facts.transaction = value.eq_ignore_ascii_case("true"),
             property::DELAY => {
                 facts.delay = value
@@ -141,8 +146,12 @@ fn single(
             text.push_str(given);
             delay::park(&mut text, level, real_topic, real_queue)
         }
-        None => {
+        None if facts.names_wait => {
             property::copy_without(given, property::WAIT, &mut text);
+            (real_topic, real_queue)
+        }
+        None => {
+            text.push_str(given);
             (real_topic, real_queue)
         }
     };
@@ -494,9 +503,9 @@ mod tests {
     #[test]
     fn facts_are_read_in_one_pass() {
         let plain = facts("KEYS\u{1}a b\u{2}TAGS\u{1}x").unwrap();
-        assert_eq!(plain, Facts { wait: true, transaction: false, delay: 0 });
+        assert_eq!(plain, Facts { wait: true, transaction: false, delay: 0, names_wait: false });
         let all = facts("WAIT\u{1}false\u{2}DELAY\u{1}3\u{2}TRAN_MSG\u{1}true\u{2}").unwrap();
-        assert_eq!(all, Facts { wait: false, transaction: true, delay: 3 });
+        assert_eq!(all, Facts { wait: false, transaction: true, delay: 3, names_wait: true });
         assert!(facts("DELAY\u{1}soon").is_err());
         assert_eq!(facts("TIMER_DELAY_SEC\u{1}9\u{2}DELAY\u{1}2").unwrap().delay, 2);
     }

@@ -3,13 +3,13 @@
 //! A message costs two or three relaxed additions on the item of its topic and nothing shared by
 //! all topics: the broker's totals are summed when somebody asks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::base::clock;
 use crate::base::limits::STATS_ITEMS_MAX;
+use crate::base::{HotMap, clock};
 use crate::message::topic;
 
 /// How often `Stats::sample` is to be called.
@@ -71,14 +71,14 @@ enum Number {
     Size,
 }
 
-type Items = HashMap<Box<str>, Arc<Item>>;
+type Items = HotMap<Box<str>, Arc<Item>>;
 
 /// The counters of this broker.
 #[derive(Default)]
 pub struct Stats {
     topic_puts: RwLock<Items>,
-    group_gets: RwLock<HashMap<Box<str>, Items>>,
-    send_backs: RwLock<HashMap<Box<str>, Items>>,
+    group_gets: RwLock<HotMap<Box<str>, Items>>,
+    send_backs: RwLock<HotMap<Box<str>, Items>>,
     samples: AtomicU64,
     days: Mutex<Days>,
 }
@@ -193,7 +193,7 @@ impl Stats {
         puts.values().for_each(|item| item.sample(now_ms, round));
         for nested in [&self.group_gets, &self.send_backs] {
             let nested = nested.read().unwrap_or_else(PoisonError::into_inner);
-            let items = nested.values().flat_map(HashMap::values);
+            let items = nested.values().flat_map(HotMap::values);
             items.for_each(|item| item.sample(now_ms, round));
         }
         drop(puts);
@@ -227,7 +227,7 @@ impl Stats {
     /// Messages handed to consumers since the start.
     pub fn total_got(&self) -> u64 {
         let gets = self.group_gets.read().unwrap_or_else(PoisonError::into_inner);
-        let items = gets.values().flat_map(HashMap::values);
+        let items = gets.values().flat_map(HotMap::values);
         items.map(|item| item.nums.load(Ordering::Relaxed)).sum()
     }
 
@@ -244,7 +244,7 @@ impl Stats {
             let puts = self.topic_puts.read().unwrap_or_else(PoisonError::into_inner);
             puts.get(key).map(|item| item.view(number))
         };
-        let nested = |table: &RwLock<HashMap<Box<str>, Items>>, number| {
+        let nested = |table: &RwLock<HotMap<Box<str>, Items>>, number| {
             let (topic, group) = key.rsplit_once('@')?;
             let table = table.read().unwrap_or_else(PoisonError::into_inner);
             table.get(topic)?.get(group).map(|item| item.view(number))
@@ -272,7 +272,7 @@ fn find_or_create(items: &RwLock<Items>, key: &str) -> Option<Arc<Item>> {
 }
 
 fn find_or_create_nested(
-    nested: &RwLock<HashMap<Box<str>, Items>>,
+    nested: &RwLock<HotMap<Box<str>, Items>>,
     outer: &str,
     inner: &str,
 ) -> Option<Arc<Item>> {
@@ -282,7 +282,7 @@ fn find_or_create_nested(
     }
     drop(table);
     let mut table = nested.write().unwrap_or_else(PoisonError::into_inner);
-    let count: usize = table.values().map(HashMap::len).sum();
+    let count: usize = table.values().map(HotMap::len).sum();
     if count >= STATS_ITEMS_MAX {
         return None;
     }

@@ -1,12 +1,12 @@
 //! Topics: name → configuration (`topics.json`), automatic creation, what is a system topic.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::limits::TOPICS_MAX;
 use crate::base::persist::{self, VersionedFile};
-use crate::base::{Error, Result, clock, json};
+use crate::base::{Error, HotMap, Result, clock, json};
 use crate::config::BrokerConfig;
 use crate::message::flags::{PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB};
 use crate::message::topic;
@@ -20,7 +20,7 @@ const CLUSTER_TOPIC_QUEUES: i32 = 16;
 const BENCHMARK_TOPIC_QUEUES: i32 = 1024;
 
 struct State {
-    table: HashMap<String, Arc<TopicConfig>>,
+    table: HotMap<String, Arc<TopicConfig>>,
     version: DataVersion,
     /// The newest changes, oldest first: the version's counter and the topic, `None` for a change
     /// of no single topic.
@@ -296,7 +296,7 @@ pub fn by_name(topics: &[Arc<TopicConfig>]) -> BTreeMap<String, TopicConfig> {
 }
 
 /// The topics every broker has, and the names that count as system topics.
-fn built_in(config: &BrokerConfig) -> (HashMap<String, Arc<TopicConfig>>, HashSet<String>) {
+fn built_in(config: &BrokerConfig) -> (HotMap<String, Arc<TopicConfig>>, HashSet<String>) {
     let wide = |enabled: bool| PERM_INHERIT | if enabled { RW } else { 0 };
     let reply = topic::reply(&config.broker_cluster_name);
     let mut topics = vec![
@@ -320,7 +320,7 @@ fn built_in(config: &BrokerConfig) -> (HashMap<String, Arc<TopicConfig>>, HashSe
         topics.push((config.msg_trace_topic_name.clone(), 1, RW));
     }
     let mut system: HashSet<String> = topic::SYSTEM.iter().map(|&name| name.to_owned()).collect();
-    let mut table = HashMap::new();
+    let mut table = HotMap::default();
     for (name, queues, perm) in topics {
         system.insert(name.clone());
         table.insert(name.clone(), Arc::new(new_topic(&name, queues, perm, 0)));

@@ -8,6 +8,8 @@ use crate::protocol::{Command, frame};
 
 /// Encoded frames share one buffer until it is this long.
 const JOIN_BYTES: usize = 64 * 1024;
+/// A buffer that grew longer is given back when it is empty.
+const SPARE_BYTES: usize = 1024;
 /// Parts handed to the kernel in one `writev`.
 const PARTS_PER_WRITE: usize = 64;
 
@@ -21,6 +23,8 @@ pub struct Outbox {
     left: usize,
     /// Bytes of memory held for them; of a mapped slice only the entry here.
     held: usize,
+    /// A buffer that has been sent, to be used again.
+    spare: Vec<u8>,
 }
 
 enum Part {
@@ -64,7 +68,7 @@ impl Outbox {
     pub fn push(&mut self, command: Command) {
         let joins = matches!(self.parts.back(), Some(Part::Bytes(b)) if b.len() < JOIN_BYTES);
         if !joins {
-            self.parts.push_back(Part::Bytes(Vec::new()));
+            self.parts.push_back(Part::Bytes(std::mem::take(&mut self.spare)));
         }
         if let Some(Part::Bytes(bytes)) = self.parts.back_mut() {
             let before = bytes.len();
@@ -120,7 +124,12 @@ impl Outbox {
             }
             self.held -= first.held();
             self.gone -= len;
-            self.parts.pop_front();
+            if let Some(Part::Bytes(mut bytes)) = self.parts.pop_front()
+                && bytes.capacity() <= SPARE_BYTES
+            {
+                bytes.clear();
+                self.spare = bytes;
+            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! All consume queues, by topic and queue id.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,12 +12,12 @@ use super::queue_files::{Maps, QueueFiles};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
 use crate::base::limits::{QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
-use crate::base::{Error, Result};
+use crate::base::{Error, HotMap, Result};
 use crate::message::topic;
 use crate::sys;
 
 /// The queues of one topic in the order of their ids.
-type Topics = HashMap<Arc<str>, Vec<Arc<Queue>>>;
+type Topics = HotMap<Arc<str>, Vec<Arc<Queue>>>;
 
 /// From so many queues with new units on, all of the file system is flushed at once.
 const FLUSH_ALL_FROM: usize = 512;

@@ -202,8 +202,21 @@ impl<'a> Scanner<'a> {
         Ok(value)
     }
 
+    /// The character of `00hh`, a control character as in every property string.
+    fn control(&mut self) -> Option<char> {
+        let &[b'0', b'0', high @ b'0'..=b'1', low, ..] = &self.text.as_bytes()[self.at..] else {
+            return None;
+        };
+        let digit = (low as char).to_digit(16)?;
+        self.at += 4;
+        Some(((high - b'0') * 16 + digit as u8) as char)
+    }
+
     /// A UTF-16 unit, or two that make a character; half of a pair reads as U+FFFD.
     fn unicode(&mut self) -> Result<char> {
+        if let Some(control) = self.control() {
+            return Ok(control);
+        }
         let first = self.hex(4)?;
         if let Some(character) = char::from_u32(u32::from(first)) {
             return Ok(character);
