@@ -335,7 +335,8 @@ def paper():
         "append": append,
         "append_rate": 1 / append,
         "touch": touch,
-        "touch_rate": 1 / (append + touch),
+        "allocate": spent.get("allocate", 0),
+        "allocate_rate": 1 / max(spent.get("allocate", 0), 0.01),
         "reput": spent.get("reput", 0),
         "reput_rate": 1 / max(spent.get("reput", 0), 0.01),
         "memory": line * (3 * wire + 3 * log) / 1e9,
@@ -348,7 +349,8 @@ def paper():
 def notes():
     """NOTES.md without its title."""
     with open(NOTES, encoding="utf-8") as file:
-        return file.read().partition("\n")[2].strip().replace("\n## ", "\n### ").splitlines()
+        text = file.read().partition("\n")[2]
+    return text.replace("\n## ", "\n### ").strip().splitlines()
 
 
 def summary(experiments):

@@ -54,7 +54,7 @@ def use_all(server, topics):
         *words("--limit-seconds 0"),
         server=server,
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 200
     while brokers.behind(server.port):
         if time.monotonic() > end:
             raise RuntimeError(f"{server.name}: the queues are not dispatched")
