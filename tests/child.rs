@@ -90,6 +90,7 @@ impl Daemon {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let log = dir.join(format!("log.{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         command.env("HOME", dir).env_remove("NAMESRV_ADDR").stdout(Stdio::piped());
+        command.env("FERROCKET_FAULTS", dir.join("faults"));
         let mut child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

@@ -178,12 +178,12 @@ fn survives_kills(seed: u64, rounds: usize, config: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    survives_kills(1, 5, "flushDiskType=ASYNC_FLUSH");
+    survives_kills(1, 12, "flushDiskType=ASYNC_FLUSH");
 }
 
 #[test]
 fn what_was_acknowledged_after_a_flush_survives_kill_9() {
-    survives_kills(2, 4, "flushDiskType=SYNC_FLUSH");
+    survives_kills(2, 8, "flushDiskType=SYNC_FLUSH");
 }
 
 /// Puts some messages and returns what was acknowledged.

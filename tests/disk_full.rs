@@ -67,7 +67,7 @@ impl Disk {
 
     /// Takes every block that is left.
     fn fill(&self) {
-        let mut file = File::options().append(true).open(self.filler()).unwrap();
+        let mut file = File::options().append(true).create(true).open(self.filler()).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
     }
 
@@ -174,6 +174,17 @@ fn send_until_full(disk: &Disk, peer: &mut Peer, sent: &mut Sent) {
     disk.fill();
 }
 
+/// Commits an offset of group `full`.
+fn commit(peer: &mut Peer, offset: usize) {
+    let fields = [
+        ("consumerGroup", "full"),
+        ("topic", TOPIC),
+        ("queueId", "0"),
+        ("commitOffset", &offset.to_string()),
+    ];
+    assert_eq!(peer.ask(&request(codes::UPDATE_CONSUMER_OFFSET, &fields)).code, 0);
+}
+
 /// Sends are refused, unless they fit into what the broker has of the disk already; reads go on.
 fn check_full(peer: &mut Peer, sent: &mut Sent) {
     for _ in 0..400 {
@@ -211,7 +222,22 @@ fn a_full_disk_refuses_sends_and_recovers() {
     disk.empty();
     wait_for("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
     wait_for("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
+    // Again and again.
+    for _ in 0..3 {
+        disk.fill();
+        send_until_full(&disk, &mut peer, &mut sent);
+        check_full(&mut peer, &mut sent);
+        disk.empty();
+        wait_for("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
+    }
+    wait_for("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
     sent.check(&mut peer, sent.all.len());
+    // A stop finds space for what it has to write.
+    commit(&mut peer, 4711);
+    disk.fill();
     let log = broker.stop();
     assert!(!log.contains("panicked"), "{log}");
+    let offsets = fs::read_to_string(disk.root.join("config/consumerOffset.json")).unwrap();
+    assert!(offsets.contains("0:4711"), "{offsets}\n{log}");
+    assert!(!disk.root.join("abort").exists(), "{log}");
 }

@@ -28,6 +28,8 @@ mod daemon;
 mod delay;
 /// A disk without a free block: sends refused, reads served, recovery.
 mod disk_full;
+/// Calls that change the disk and fail: answers, reasons, recovery.
+mod faults;
 /// SQL92 filters: carried by a pull or by heartbeats, on reads and for pulls that wait.
 mod filters;
 /// Many connections and much memory asked for.

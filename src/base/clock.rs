@@ -8,7 +8,22 @@ use crate::sys::time::from_local;
 
 /// Milliseconds since 1970-01-01 00:00 UTC. A clock set before that reads 0.
 pub fn now_ms() -> i64 {
+    #[cfg(test)]
+    if let Some(ms) = PRESENT.get() {
+        return ms;
+    }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+thread_local! {
+    static PRESENT: std::cell::Cell<Option<i64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Sets what `now_ms` says on this thread.
+#[cfg(test)]
+pub fn set_present(ms: i64) {
+    PRESENT.set(Some(ms));
 }
 
 /// Reads `yyyy-MM-dd#HH:mm:ss:SSS` in local time, RocketMQ's form on command lines, as ms.

@@ -14,9 +14,52 @@ use super::error::IoContext;
 use super::{Error, Result, json};
 use crate::sys::file;
 
+/// Files that hold space for `save`.
+static RESERVES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Makes the file `path`, which takes `bytes` of its disk until a save finds no space: saves go on
+/// then, and the last one of a stop above all. Does nothing while the file is there.
+pub fn keep_reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut reserves = RESERVES.lock().unwrap_or_else(PoisonError::into_inner);
+    if !path.exists() {
+        let reserved = file::create(path).and_then(|made| file::reserve(&made, path, 0, bytes));
+        if let Err(e) = reserved {
+            let _ = file::remove(path);
+            return Err(e);
+        }
+    }
+    if !reserves.iter().any(|known| known == path) {
+        reserves.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Gives the reserves up; whether there were any.
+fn release_reserves() -> bool {
+    let reserves = std::mem::take(&mut *RESERVES.lock().unwrap_or_else(PoisonError::into_inner));
+    let removed = reserves.iter().filter(|path| file::remove(path).is_ok());
+    let count = removed.inspect(|path| log::warn!("the disk is full: {} removed", path.display()));
+    count.count() > 0
+}
+
+/// Whether an error says that the disk has no space for more.
+pub fn is_full(error: &Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    let Error::Io { source, .. } = error else { return false };
+    matches!(source.kind(), StorageFull | QuotaExceeded)
+}
+
 /// Replaces the content of `path`: after a crash at any moment the old or the new text is there
-/// complete. Missing folders are made. Two threads must not save the same path at once.
+/// complete. Missing folders are made. Two threads must not save the same path at once. On a full
+/// disk the reserves are taken (`keep_reserve`).
 pub fn save(path: &Path, text: &str) -> Result<()> {
+    match replace(path, text) {
+        Err(e) if is_full(&e) && release_reserves() => replace(path, text),
+        result => result,
+    }
+}
+
+fn replace(path: &Path, text: &str) -> Result<()> {
     let dir = parent(path);
     file::make_dirs_durably(dir).what(|| format!("make folder {}", dir.display()))?;
     let tmp = with_suffix(path, ".tmp");

@@ -371,6 +371,11 @@ impl<'a> RecordView<'a> {
         }
     }
 
+    /// Length of the property string in bytes.
+    pub fn properties_bytes(&self) -> usize {
+        self.properties.len()
+    }
+
     /// The message as one to be stored again.
     pub fn message(&self) -> MessageRef<'a> {
         MessageRef {

@@ -2,7 +2,6 @@
 //! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use super::status::PutStatus;
 use crate::base::error::IoContext;
 use crate::base::limits::WARM_WINDOW_BYTES;
 use crate::base::thread::{self, Handle};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, persist};
 use crate::sys;
 
 /// Pause before a file that could not be made is tried again.
@@ -40,8 +39,8 @@ struct State {
     next: Option<Arc<MappedFile>>,
     /// End of the file taken last, which its taker may not have added to the segments yet.
     taken_end: i64,
-    /// What to answer to who needs the next file, while it cannot be made.
-    failed: Option<PutStatus>,
+    /// What to answer to who needs the next file, while it cannot be made, and why.
+    failed: Option<(PutStatus, String)>,
     stop: bool,
 }
 
@@ -92,8 +91,8 @@ impl Allocate {
             if state.stop {
                 return Err(PutStatus::ServiceNotAvailable);
             }
-            if let Some(status) = state.failed {
-                return Err(status);
+            if let Some((status, _)) = &state.failed {
+                return Err(*status);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -101,6 +100,11 @@ impl Allocate {
             }
             state = self.ready.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0;
         }
+    }
+
+    /// Why there is no next file, while it cannot be made.
+    pub fn failure(&self) -> Option<String> {
+        self.state().failed.as_ref().map(|(_, why)| why.clone())
     }
 
     /// Told after each append, outside the put lock: where the log ends now, and whether the next
@@ -143,7 +147,7 @@ impl Allocate {
     }
 
     /// Makes the next file unless it is there.
-    fn make_next(&self) {
+    pub(super) fn make_next(&self) {
         let taken_end = {
             let state = self.state();
             if state.next.is_some() {
@@ -163,9 +167,10 @@ impl Allocate {
                 state.next = Some(Arc::new(file));
             }
             Err(e) => {
-                let status = status_of(&e);
-                if state.failed.replace(status) != Some(status) {
+                let failed = Some((status_of(&e), format!("next commit-log file: {e}")));
+                if state.failed != failed {
                     log::error!(target: "store", "next commit-log file: {e}");
+                    state.failed = failed;
                 }
             }
         }
@@ -178,7 +183,8 @@ impl Allocate {
         sys::file::make_dirs_durably(dir).what(|| format!("create {}", dir.display()))?;
         let path = self.segments.path(start);
         let file = MappedFile::create(&path, start, self.segments.size())?;
-        let ready = file.reserve_all().and_then(|()| sys::file::sync_dir(dir));
+        let durable = || file.sync_length().and_then(|()| sys::file::sync_dir(dir));
+        let ready = file.reserve_all().and_then(|()| durable());
         if let Err(e) = ready {
             file.destroy()?;
             return Err(e).what(|| format!("reserve {}", path.display()));
@@ -219,16 +225,10 @@ impl Allocate {
 }
 
 fn status_of(error: &Error) -> PutStatus {
-    match error {
-        Error::Io { source, .. }
-            if matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ) =>
-        {
-            PutStatus::ServiceNotAvailable
-        }
-        _ => PutStatus::CreateMapedFileFailed,
+    if persist::is_full(error) {
+        PutStatus::ServiceNotAvailable
+    } else {
+        PutStatus::CreateMapedFileFailed
     }
 }
 

@@ -6,10 +6,10 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use crate::base::Result;
 use crate::base::error::IoContext;
+use crate::base::{Error, Result};
 use crate::sys;
 
 /// Length of the file.
@@ -28,6 +28,8 @@ pub struct Checkpoint {
     pub logics: AtomicI64,
     /// Of the newest record in an index file that is complete and on disk.
     pub index: AtomicI64,
+    /// A flush of queues or index failed: what the times say would not be so.
+    distrusted: AtomicBool,
 }
 
 impl Checkpoint {
@@ -50,16 +52,34 @@ impl Checkpoint {
             physic: field(0),
             logics: field(8),
             index: field(16),
+            distrusted: AtomicBool::new(false),
             file,
             path: path.into(),
         })
     }
 
-    /// Writes the times to the disk.
-    pub fn flush(&self) -> Result<()> {
+    /// Store time of the newest record that was dispatched; read before the queues are flushed, it
+    /// is what `flush` is to write.
+    pub fn dispatched(&self) -> i64 {
+        self.logics.load(Ordering::Acquire)
+    }
+
+    /// No more times until restart: what a failed flush covered may be lost, and the kernel will
+    /// not say so again.
+    pub fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Release);
+    }
+
+    /// Writes the times to the disk; records up to `logics` are in consume queues on the disk.
+    pub fn flush(&self, logics: i64) -> Result<()> {
+        if self.distrusted.load(Ordering::Acquire) {
+            let why = "no checkpoint is written: an earlier flush of queues or index failed";
+            return Err(Error::Corrupt(why.to_owned()));
+        }
         let mut fields = [0; 24];
-        for (at, field) in [&self.physic, &self.logics, &self.index].into_iter().enumerate() {
-            let value = field.load(Ordering::Acquire);
+        let (physic, index) = (&self.physic, &self.index);
+        let values = [physic.load(Ordering::Acquire), logics, index.load(Ordering::Acquire)];
+        for (at, value) in values.into_iter().enumerate() {
             fields[at * 8..at * 8 + 8].copy_from_slice(&value.to_be_bytes());
         }
         sys::file::write_at(&self.file, &self.path, &fields, 0)
@@ -91,7 +111,7 @@ mod tests {
         assert_eq!(checkpoint.min_timestamp(), 0);
         checkpoint.physic.store(10_000, Ordering::Relaxed);
         checkpoint.logics.store(9_000, Ordering::Relaxed);
-        checkpoint.flush().unwrap();
+        checkpoint.flush(9_000).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(
             (bytes.len(), &bytes[..16]),

@@ -160,6 +160,9 @@ impl Clean {
         let open = sys::file::open(first.path(), OpenOptions::new().write(true));
         let handle = open.what(|| format!("open {}", first.path().display()))?;
         if let Some(file) = self.segments.remove_oldest()? {
+            // Or after a power cut the name may be there again, and the file shorter.
+            let dir = self.segments.dir();
+            sys::file::sync_dir(dir).what(|| format!("sync directory {}", dir.display()))?;
             rounds.leaving.push(Leaving { file, handle, since: Instant::now() });
         }
         Ok(())

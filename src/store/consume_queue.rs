@@ -270,9 +270,13 @@ impl Queue {
         }
         log::error!(target: "store", "{self}: {lost} messages from {} on are not in the log",
             current / UNIT);
+        let nothing_before = self.min.load(Acquire) == current;
         while current < at {
             self.add(Unit::BLANK, current)?;
             current = self.make_room(at)?;
+        }
+        if nothing_before {
+            self.min.store(at, Release);
         }
         self.add(unit, current)
     }
@@ -284,6 +288,7 @@ impl Queue {
         if self.files.last_end().is_none_or(|last| self.files.end() >= last) {
             let start = self.files.roll(at)?;
             if first {
+                self.flushed.store(start, Release);
                 self.begin_at(start);
             }
         }
@@ -299,7 +304,6 @@ impl Queue {
 
     /// The first unit goes here.
     fn begin_at(&self, at: i64) {
-        self.flushed.store(at, Release);
         self.min.store(at, Release);
         self.files.set_end(at);
     }

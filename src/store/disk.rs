@@ -4,7 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::Relaxed};
 
+use super::layout;
 use super::running::{Refusal, RunningFlags};
+use crate::base::limits::DISK_RESERVE_BYTES_MAX;
+use crate::base::persist;
 use crate::config::StoreConfig;
 use crate::sys;
 use crate::sys::file::Space;
@@ -71,9 +74,9 @@ impl Disk {
         let Place { path, percent, free } = &self.places[0];
         let (used, free, path) = (percent.load(Relaxed), free.load(Relaxed), path.display());
         if used > warning_percent(store) || free < store.disk_warning_free_bytes {
-            if flags.set(Refusal::DiskFull) {
-                log::error!(target: "store",
-                    "disk of {path} is {used} % full, {free} bytes are free: puts are refused");
+            let why = format!("disk of {path} is {used} % full, {free} bytes are free");
+            if flags.set(Refusal::DiskFull, &why) {
+                log::error!(target: "store", "{why}: puts are refused");
             }
         } else if flags.clear(Refusal::DiskFull) {
             log::info!(target: "store",
@@ -113,6 +116,15 @@ fn warning_percent(store: &StoreConfig) -> i32 {
     store.disk_space_warning_level_ratio.clamp(35, 90)
 }
 
+/// Keeps a little space of the disk of `root` for the state files, when there is some.
+pub fn keep_reserve(root: &Path) {
+    let Ok(space) = sys::file::space(root) else { return };
+    let bytes = DISK_RESERVE_BYTES_MAX.min(space.total / 64);
+    if let Err(e) = persist::keep_reserve(&layout::reserve_file(root), bytes) {
+        log::debug!(target: "store", "no space can be kept for state files: {e}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +135,7 @@ mod tests {
         let disk = Disk::new(&dir.path().join("a/b"), dir.path(), Path::new(""));
         assert_eq!(disk.ratios(), [-1.0; 3]);
         let flags = RunningFlags::default();
-        flags.set(Refusal::DiskFull);
+        flags.set(Refusal::DiskFull, "full");
         disk.check(&flags, &StoreConfig::new());
         let [log, queues, index] = disk.ratios();
         assert!(log == queues && (0.0..=1.0).contains(&log) && index == -1.0);

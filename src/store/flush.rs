@@ -45,18 +45,23 @@ impl Flush {
                 last_thorough = Instant::now();
             }
             let least_pages = store.flush_commit_log_least_pages;
-            let status = match self.flush(if thorough { 0 } else { least_pages.max(1) }) {
-                Ok(()) => PutStatus::PutOk,
-                Err(e) => {
-                    self.give_up(&e);
-                    PutStatus::FlushDiskTimeout
-                }
-            };
-            self.durable.complete_group(status);
+            self.round(if thorough { 0 } else { least_pages.max(1) });
             if !going_on {
                 return;
             }
         }
+    }
+
+    /// Flushes and completes the group that waits for it.
+    pub(super) fn round(&self, least_pages: i32) {
+        let status = match self.flush(least_pages) {
+            Ok(()) => PutStatus::PutOk,
+            Err(e) => {
+                self.give_up(&e);
+                PutStatus::FlushDiskTimeout
+            }
+        };
+        self.durable.complete_group(status);
     }
 
     /// Flushes what is new: whole pages when there are at least `least_pages`, or with 0
@@ -90,8 +95,9 @@ impl Flush {
     /// What the failed flush covered may be lost, and the kernel will not say so again: no more
     /// writes.
     fn give_up(&self, error: &Error) {
-        if self.flags.set(Refusal::NotWriteable) {
-            log::error!(target: "store", "{error}; the store takes no more messages until restart");
+        let why = format!("{error}; the store takes no more messages until restart");
+        if self.flags.set(Refusal::NotWriteable, &why) {
+            log::error!(target: "store", "{why}");
         }
     }
 }
@@ -123,12 +129,10 @@ impl FlushQueues {
             let each = millis(store.flush_consume_queue_thorough_interval);
             let thorough = last_thorough.elapsed() >= each;
             let pages = if thorough { 0 } else { store.flush_consume_queue_least_pages.max(1) };
-            let mut result = self.queues.flush(pages.into()).and_then(|()| self.flush_index());
             if thorough {
                 last_thorough = Instant::now();
-                result = result.and_then(|()| self.checkpoint.flush());
             }
-            if let Err(e) = result {
+            if let Err(e) = self.round(pages) {
                 log::error!(target: "store", "consume queues and index: {e}");
             }
             if last_idle.elapsed() >= QUEUE_FILES_IDLE {
@@ -136,6 +140,16 @@ impl FlushQueues {
                 self.queues.close_idle();
             }
         }
+    }
+
+    /// Flushes queues that have this many new pages, and index files that are full; with 0 all
+    /// queues, and the checkpoint.
+    pub(super) fn round(&self, least_pages: i32) -> Result<()> {
+        // Read before: what is dispatched meanwhile is not flushed.
+        let logics = self.checkpoint.dispatched();
+        let flushed = self.queues.flush(least_pages.into()).and_then(|()| self.flush_index());
+        flushed.inspect_err(|_| self.checkpoint.distrust())?;
+        if least_pages == 0 { self.checkpoint.flush(logics) } else { Ok(()) }
     }
 
     fn flush_index(&self) -> Result<()> {

@@ -61,6 +61,9 @@ pub struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Files that are full but not on disk yet.
     full: Mutex<Vec<Arc<IndexFile>>>,
+    /// Files from before the start but the last: of a run that a crash ended they may not be on
+    /// disk either, nor complete, until the last one, which gets what they lack, is full.
+    old: Mutex<Vec<Arc<IndexFile>>>,
 }
 
 impl Index {
@@ -73,6 +76,7 @@ impl Index {
             capacity: capacity.max(2),
             files: RwLock::default(),
             full: Mutex::default(),
+            old: Mutex::default(),
         };
         let mut files = Vec::new();
         for path in names(dir)? {
@@ -81,6 +85,7 @@ impl Index {
                 Err(e) => log::warn!(target: "store", "index file not used: {e}"),
             }
         }
+        index.old = Mutex::new(files[..files.len().saturating_sub(1)].to_vec());
         index.files = RwLock::new(files);
         Ok(index)
     }
@@ -158,13 +163,33 @@ impl Index {
     /// Writes full files to disk; the store time up to which the index is on disk then, when
     /// that moved.
     pub fn flush_full(&self) -> Result<Option<i64>> {
+        let old = std::mem::take(&mut *self.old.lock().unwrap_or_else(PoisonError::into_inner));
+        self.flush_all(&old)?;
         let full = std::mem::take(&mut *self.full.lock().unwrap_or_else(PoisonError::into_inner));
-        flush(full.iter())
+        self.flush_all(&full)
     }
 
     /// Writes all files to disk, for the end: the store time up to which the index reaches.
     pub fn flush(&self) -> Result<Option<i64>> {
-        flush(self.files().iter())
+        self.flush_all(&self.files())
+    }
+
+    fn flush_all(&self, files: &[Arc<IndexFile>]) -> Result<Option<i64>> {
+        let mut reached = None;
+        for file in files {
+            let end = file.end_timestamp.load(Acquire);
+            file.file
+                .flush(0, file.file.size())
+                .what(|| format!("flush {}", file.file.path().display()))?;
+            reached = Some(end);
+        }
+        if reached.is_some() {
+            // Their names, and that of the directory.
+            for dir in self.dir.ancestors().take(2) {
+                sys::file::sync_dir(dir).what(|| format!("sync directory {}", dir.display()))?;
+            }
+        }
+        Ok(reached)
     }
 
     /// Deletes the oldest files, never the last, that only know records below `min_physical`.
@@ -189,18 +214,6 @@ impl Index {
     fn last(&self) -> Option<Arc<IndexFile>> {
         self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
-}
-
-fn flush<'a>(files: impl Iterator<Item = &'a Arc<IndexFile>>) -> Result<Option<i64>> {
-    let mut reached = None;
-    for file in files {
-        let end = file.end_timestamp.load(Acquire);
-        file.file
-            .flush(0, file.file.size())
-            .what(|| format!("flush {}", file.file.path().display()))?;
-        reached = Some(end);
-    }
-    Ok(reached)
 }
 
 /// One file. The header's fields are kept here and stored into the map with each put.

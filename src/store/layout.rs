@@ -41,6 +41,11 @@ pub fn abort_file(root: &Path) -> PathBuf {
     root.join("abort")
 }
 
+/// Keeps space for the state files of a broker whose disk is full.
+pub fn reserve_file(root: &Path) -> PathBuf {
+    root.join("reserve")
+}
+
 /// Locked while a broker runs; stays.
 pub fn lock_file(root: &Path) -> PathBuf {
     root.join("lock")

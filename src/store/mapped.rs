@@ -240,6 +240,12 @@ impl MappedFile {
         self.reserve_exact(have, until)
     }
 
+    /// Has the length of the file on the disk.
+    pub fn sync_length(&self) -> io::Result<()> {
+        let file = sys::file::open(&self.path, OpenOptions::new().write(true))?;
+        sys::file::sync_data(&file, &self.path)
+    }
+
     /// Reserves the whole file at once.
     pub fn reserve_all(&self) -> io::Result<()> {
         match self.reserved.load(Ordering::Relaxed) {

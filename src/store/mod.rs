@@ -121,7 +121,9 @@ impl Store {
         let stands = |topic: &str, id, offset, unit| {
             recover::stands(&segments, topic, id, offset, unit).is_some()
         };
-        let view = LogView { min, end: found.end, stands: &stands };
+        // After a crash units may be torn: what is read of the log is dispatched again anyway.
+        let known = if clean { found.end } else { found.from };
+        let view = LogView { min, end: known, stands: &stands };
         let ext = now.store.enable_consume_queue_ext.then(|| ExtFiles {
             dir: layout::consume_queue_ext_dir(&root),
             file_bytes: now.store.mapped_file_size_consume_queue_ext.max(1) as usize,
@@ -175,24 +177,7 @@ impl Store {
 
     /// Starts the threads. From here on a crash is noticed by the next start.
     pub fn start(&self) -> Result<()> {
-        let abort = layout::abort_file(&self.root);
-        sys::file::create(&abort)
-            .and_then(|_| sys::file::sync_dir(&self.root))
-            .what(|| format!("create {}", abort.display()))?;
-        let flush = Flush {
-            log: self.log.clone(),
-            durable: self.durable.clone(),
-            checkpoint: self.checkpoint.clone(),
-            flags: self.flags.clone(),
-            config: self.config.clone(),
-        };
-        let flush_queues = FlushQueues {
-            queues: self.queues.clone(),
-            index: self.index.clone(),
-            checkpoint: self.checkpoint.clone(),
-            config: self.config.clone(),
-            stop: self.stop.clone(),
-        };
+        self.set_abort()?;
         let clean = Clean {
             segments: self.log.segments().clone(),
             queues: self.queues.clone(),
@@ -207,12 +192,40 @@ impl Store {
         };
         let mut threads = self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         threads.push(self.allocate.start()?);
-        threads.push(flush.start()?);
+        threads.push(self.flush().start()?);
         threads.push(self.reput.start()?);
-        threads.push(flush_queues.start()?);
+        threads.push(self.flush_queues().start()?);
         threads.push(clean.start()?);
         threads.push(self.start_watch()?);
         Ok(())
+    }
+
+    /// Makes the file that says that this run has not stopped in order.
+    fn set_abort(&self) -> Result<()> {
+        let abort = layout::abort_file(&self.root);
+        sys::file::create(&abort)
+            .and_then(|_| sys::file::sync_dir(&self.root))
+            .what(|| format!("create {}", abort.display()))
+    }
+
+    fn flush(&self) -> Flush {
+        Flush {
+            log: self.log.clone(),
+            durable: self.durable.clone(),
+            checkpoint: self.checkpoint.clone(),
+            flags: self.flags.clone(),
+            config: self.config.clone(),
+        }
+    }
+
+    fn flush_queues(&self) -> FlushQueues {
+        FlushQueues {
+            queues: self.queues.clone(),
+            index: self.index.clone(),
+            checkpoint: self.checkpoint.clone(),
+            config: self.config.clone(),
+            stop: self.stop.clone(),
+        }
     }
 
     /// The thread that samples rates, looks at the disks and ends waits that took too long.
@@ -222,6 +235,7 @@ impl Store {
         let config = self.config.clone();
         let sync = self.config.get().store.flush_disk_type == FlushDiskType::SyncFlush;
         let period = if sync { EXPIRE_PERIOD } else { SAMPLE_PERIOD };
+        let root = self.root.clone();
         let mut next_sample = Instant::now();
         let mut samples = 0u32;
         thread::every("store-watch", self.stop.clone(), Duration::ZERO, period, move || {
@@ -233,6 +247,9 @@ impl Store {
                 stats.sample();
                 if samples.is_multiple_of(SAMPLES_PER_DISK_CHECK) {
                     disk.check(&flags, &config.get().store);
+                    if !flags.has(Refusal::DiskFull) {
+                        disk::keep_reserve(&root);
+                    }
                 }
                 samples = samples.wrapping_add(1);
             }
@@ -262,11 +279,12 @@ impl Store {
 
     /// Flushes what the threads left, and says that the store is whole by removing the abort file.
     fn close(&self) -> Result<()> {
+        let logics = self.checkpoint.dispatched();
         self.queues.flush(0)?;
-        if let Some(reached) = self.index.flush()? {
-            self.checkpoint.index.store(reached, Ordering::Release);
-        }
-        self.checkpoint.flush()?;
+        // The last file is still written to: a crash of a later run may break its chains, so that
+        // the checkpoint goes on to speak of full files only.
+        self.index.flush()?;
+        self.checkpoint.flush(logics)?;
         if self.flags.has(Refusal::NotWriteable) || self.durable.flushed() < self.log.max_offset() {
             return Err(Error::Corrupt("the commit log is not all on disk".to_owned()));
         }
@@ -310,6 +328,11 @@ impl Store {
     /// Why puts may be refused.
     pub fn flags(&self) -> &RunningFlags {
         &self.flags
+    }
+
+    /// Why puts are refused, or will be when the present file is full; empty while all is well.
+    pub fn trouble(&self) -> Vec<String> {
+        self.flags.reasons().into_iter().chain(self.allocate.failure()).collect()
     }
 
     /// Counters.
@@ -360,6 +383,8 @@ fn file_bytes(config: &StoreConfig) -> Result<usize> {
     Ok(bytes as usize)
 }
 
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -103,6 +103,8 @@ pub struct QueueFiles {
     slots: RwLock<VecDeque<Arc<Slot>>>,
     /// Bytes published, counted from the queue's beginning.
     end: AtomicI64,
+    /// Names of files may not be on the disk yet.
+    new_names: AtomicBool,
 }
 
 impl QueueFiles {
@@ -110,7 +112,14 @@ impl QueueFiles {
     pub fn new(dir: PathBuf, size: usize, maps: Arc<Maps>, starts: &[i64], end: i64) -> QueueFiles {
         let slots = starts.iter().map(|start| Slot::new(*start, None)).collect();
         let dir = dir.into_boxed_path();
-        QueueFiles { dir, size, maps, slots: RwLock::new(slots), end: AtomicI64::new(end) }
+        QueueFiles {
+            dir,
+            size,
+            maps,
+            slots: RwLock::new(slots),
+            end: AtomicI64::new(end),
+            new_names: AtomicBool::new(true),
+        }
     }
 
     /// Length of each file in bytes.
@@ -195,6 +204,7 @@ impl QueueFiles {
     pub fn roll(&self, start: i64) -> Result<i64> {
         let start = self.last_end().unwrap_or(start - start % self.size());
         sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        self.new_names.store(true, Release);
         let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
         let slot = Slot::new(start, Some(file));
         self.write().push_back(slot.clone());
@@ -244,7 +254,7 @@ impl QueueFiles {
         }
     }
 
-    /// Writes the bytes `from..to` to the disk.
+    /// Writes the bytes `from..to` to the disk, and the names of files that may be new.
     pub fn flush(&self, from: i64, to: i64) -> Result<()> {
         let mut at = from.max(self.first_start().unwrap_or(to));
         while at < to {
@@ -258,6 +268,25 @@ impl QueueFiles {
             }
             .what(|| format!("flush {}", path.display()))?;
             at = end;
+        }
+        self.sync_names()
+    }
+
+    /// Names may be new of this run, or of one that a crash ended: those of the files, and of the
+    /// directories up to the store's (`<store>/consumequeue/<topic>/<queueId>`).
+    fn sync_names(&self) -> Result<()> {
+        if !self.new_names.swap(false, AcqRel) {
+            return Ok(());
+        }
+        for dir in self.dir.ancestors().take(4) {
+            match sys::file::sync_dir(dir) {
+                // A topic that was deleted meanwhile.
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    self.new_names.store(true, Release);
+                    return Err(e).what(|| format!("sync directory {}", dir.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ const NEXT_READS: usize = 13_000 * UNIT_BYTES;
 pub struct LogView<'a> {
     /// Offset of its first byte.
     pub min: i64,
-    /// Offset after its last record.
+    /// Units of records that end behind this offset do not count.
     pub end: i64,
     /// Whether the unit of this topic, queue and offset names a record of that queue.
     pub stands: &'a (dyn Fn(&str, i32, i64, Unit) -> bool + Sync),
@@ -215,6 +215,8 @@ impl Scan<'_> {
             if has_bytes(&file, position, self.size as u64)? {
                 sys::file::set_len(&file, &path, position)?;
                 sys::file::set_len(&file, &path, self.size as u64)?;
+                // On the disk, or another crash could bring it back.
+                sys::file::sync_data(&file, &path)?;
             }
             Ok(())
         };

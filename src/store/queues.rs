@@ -43,6 +43,9 @@ pub struct QueueTable {
     dirty: Mutex<Vec<Arc<Queue>>>,
 }
 
+/// So few queues are looked at by one thread.
+const LOAD_ALONE_MAX: usize = 64;
+
 impl QueueTable {
     /// The queues found below `dir` as `<topic>/<queueId>/`, as far as the log has their messages.
     /// `file_bytes` is the length of each file, rounded up to whole units. Also says from which
@@ -75,6 +78,10 @@ impl QueueTable {
                     _ => continue,
                 }
             }
+        }
+        if places.len() <= LOAD_ALONE_MAX {
+            let from = table.load_some(&places, log)?;
+            return Ok((table, from));
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = places.len().div_ceil(threads).max(1);

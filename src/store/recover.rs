@@ -48,8 +48,12 @@ pub fn recover(
     };
     let mut found = Recovered { from: file.start(), end: file.start(), store_timestamp: 0 };
     let total = files[first..].iter().map(|file| file.size() as u64).sum();
-    let mut reading =
-        Reading { check_crc, progress: Progress::new("recovery of the log", total), done: 0 };
+    let mut reading = Reading {
+        check_crc,
+        clean,
+        progress: Progress::new("recovery of the log", total),
+        done: 0,
+    };
     for file in &files[first..] {
         let at = read_file(file, &mut reading, &mut found.store_timestamp)?;
         reading.done += file.size() as u64;
@@ -69,6 +73,8 @@ pub fn recover(
 /// How records are read, and how far that has come.
 struct Reading {
     check_crc: bool,
+    /// The last run stopped in order.
+    clean: bool,
     progress: Progress,
     /// Bytes of the files before.
     done: u64,
@@ -99,7 +105,10 @@ fn read_file(file: &MappedFile, how: &mut Reading, store_timestamp: &mut i64) ->
         refuse_foreign(file, &bytes[at..], at)?;
         match RecordView::parse(&bytes[at..], how.check_crc) {
             // A record of another place is left over from what the file held before.
-            Checked::Record(record) if record.physical_offset() == file.start() + at as i64 => {
+            Checked::Record(record)
+                if record.physical_offset() == file.start() + at as i64
+                    && (how.clean || !is_torn(&record, at)) =>
+            {
                 *store_timestamp = record.store_timestamp();
                 at += record.total_size() as usize;
             }
@@ -108,6 +117,16 @@ fn read_file(file: &MappedFile, how: &mut Reading, store_timestamp: &mut i64) ->
         }
     }
     Ok(at)
+}
+
+/// Whether topic and properties, which no sum covers, end in a sector that was never written.
+fn is_torn(record: &RecordView<'_>, at: usize) -> bool {
+    const SECTOR: usize = 512;
+    let bytes = record.bytes();
+    let names = bytes.len() - record.properties_bytes() - record.topic().len();
+    let first = (at + names).next_multiple_of(SECTOR) - at;
+    let mut sectors = (first..bytes.len()).step_by(SECTOR);
+    sectors.any(|from| bytes[from..bytes.len().min(from + SECTOR)].iter().all(|byte| *byte == 0))
 }
 
 /// What RocketMQ 4.9 would take for the end of the log, and cut off: records of version 5's second
@@ -142,7 +161,7 @@ fn report(files: &[std::sync::Arc<MappedFile>], found: &Recovered, clean: bool) 
 fn clear_stale(file: &MappedFile) -> Result<()> {
     const STEP: usize = 64 * 1024;
     let mut zero_until = file.wrote() + STALE_GAP_BYTES;
-    let mut at = file.wrote();
+    let (mut at, mut cleared) = (file.wrote(), 0);
     let mut bytes = vec![0; STEP];
     while at < zero_until.min(file.size()) {
         let len = STEP.min(file.size() - at);
@@ -151,11 +170,13 @@ fn clear_stale(file: &MappedFile) -> Result<()> {
             bytes[..len].fill(0);
             file.write_at(at, &bytes[..len])
                 .what(|| format!("clear the end of {}", file.path().display()))?;
-            zero_until = at + len + STALE_GAP_BYTES;
+            cleared = at + len;
+            zero_until = cleared + STALE_GAP_BYTES;
         }
         at += len;
     }
-    Ok(())
+    // On the disk, or another crash could bring it back.
+    file.flush(file.wrote(), cleared).what(|| format!("flush {}", file.path().display()))
 }
 
 /// The record that the unit of a queue names, when it is one of that queue. Its offset may be a

@@ -500,11 +500,9 @@ impl Reput {
 
     /// No more puts while their messages cannot be delivered.
     fn refuse(&self, refusal: Refusal, position: i64, error: &Error) -> Stalled {
-        if self.derived.flags.set(refusal) {
-            log::error!(
-                target: "store",
-                "dispatch stands at {position}, puts are refused: {error}"
-            );
+        let why = format!("dispatch stands at {position}: {error}");
+        if self.derived.flags.set(refusal, &why) {
+            log::error!(target: "store", "puts are refused, {why}");
         }
         Stalled
     }

@@ -301,7 +301,7 @@ fn refuses_what_is_too_long_or_not_for_it() {
     let long = "é".repeat(20_000);
     let too_long = MessageRef { properties: &long, ..message("T", 0, b"x") };
     assert_eq!(status(&too_long), PutStatus::PropertiesSizeExceeded);
-    store.flags().set(Refusal::DiskFull);
+    store.flags().set(Refusal::DiskFull, "full");
     assert_eq!(status(&message("T", 0, b"x")), PutStatus::ServiceNotAvailable);
     store.flags().clear(Refusal::DiskFull);
     assert_eq!(status(&message("T", 0, b"x")), PutStatus::PutOk);

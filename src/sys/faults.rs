@@ -36,8 +36,6 @@ pub enum Change {
     Size(PathBuf, u64),
     /// Bytes stand at this position, by a write or a store into a map.
     Write(PathBuf, u64, Vec<u8>),
-    /// Zeros stand there.
-    Zero(PathBuf, Range<u64>),
     /// These bytes, and the length, are on the disk.
     Sync(PathBuf, Range<u64>),
     /// All names in this directory are.

@@ -4,7 +4,6 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -137,18 +136,6 @@ pub fn reserve(file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> 
     Ok(())
 }
 
-/// Takes the disk blocks of the bytes of `range` away, which read as zeros then. The file keeps
-/// its length.
-pub fn punch(file: &File, path: &Path, range: Range<u64>) -> io::Result<()> {
-    check(Call::Allocate, path)?;
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let (from, len) = (range.start as i64, range.end.saturating_sub(range.start) as i64);
-    // SAFETY: a descriptor and numbers; the kernel checks them.
-    cvt(unsafe { libc::fallocate(file.as_raw_fd(), mode, from, len) })?;
-    done(|| Change::Zero(path.into(), range));
-    Ok(())
-}
-
 /// Takes the exclusive lock on the first byte of a file, as Java's `FileLock` of a RocketMQ store
 /// does, so that the two programs see each other's. `Ok(false)`: someone else has it, in this
 /// process or another. It ends with the last descriptor of this `File`.
@@ -259,17 +246,6 @@ mod tests {
         assert!(make_dirs(&file.join("c")).is_err());
         make_dirs_durably(&b.join("d/e")).unwrap();
         assert!(b.join("d/e").is_dir());
-    }
-
-    #[test]
-    fn a_hole_reads_as_zeros() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        fs::write(&path, [1; 10_000]).unwrap();
-        let file = File::options().read(true).write(true).open(&path).unwrap();
-        punch(&file, &path, 3..9_999).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        assert!(bytes[..3] == [1; 3] && bytes[3..9_999] == [0; 9_996] && bytes[9_999..] == [1]);
     }
 
     #[test]

@@ -79,12 +79,17 @@ fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     let store = &broker.store;
     let [log, queue, _] = store.disk_ratios();
     let dir = config.store.commit_log_dir();
-    set(table, "commitLogDiskRatio", log);
-    set(table, format!("commitLogDiskRatio_{}", dir.display()), log);
-    set(table, "consumeQueueDiskRatio", queue);
+    // As Java prints a double, -1.0 of a disk that is unknown.
+    set(table, "commitLogDiskRatio", format!("{log:?}"));
+    set(table, format!("commitLogDiskRatio_{}", dir.display()), format!("{log:?}"));
+    set(table, "consumeQueueDiskRatio", format!("{queue:?}"));
     if let Ok(space) = sys::file::space(&dir) {
         let (total, free) = (size_text(space.total), size_text(space.available));
         set(table, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
+    }
+    let trouble = store.trouble();
+    if !trouble.is_empty() {
+        set(table, "putMessageRefusedReason", trouble.join("; "));
     }
     set(table, "commitLogMinOffset", store.min_physical_offset());
     set(table, "commitLogMaxOffset", store.max_physical_offset());
