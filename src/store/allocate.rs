@@ -13,6 +13,7 @@ use crate::base::error::IoContext;
 use crate::base::limits::WARM_WINDOW_BYTES;
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result, persist};
+use crate::config::FlushDiskType;
 use crate::sys;
 
 /// Pause before a file that could not be made is tried again.
@@ -32,6 +33,8 @@ pub struct Allocate {
     asked: AtomicBool,
     /// Offset in the log up to which pages are in memory.
     warm: AtomicI64,
+    /// Whether sends wait for the disk, so that flushes are small.
+    sync: bool,
 }
 
 #[derive(Default)]
@@ -46,7 +49,7 @@ struct State {
 
 impl Allocate {
     /// For the log that goes on where `segments` end.
-    pub fn new(segments: Arc<Segments>) -> Arc<Allocate> {
+    pub fn new(segments: Arc<Segments>, flush: FlushDiskType) -> Arc<Allocate> {
         let warm = AtomicI64::new(segments.max_offset());
         Arc::new(Allocate {
             segments,
@@ -55,6 +58,7 @@ impl Allocate {
             ready: Condvar::new(),
             asked: AtomicBool::new(false),
             warm,
+            sync: flush == FlushDiskType::SyncFlush,
         })
     }
 
@@ -207,7 +211,7 @@ impl Allocate {
             }
             locked.add(&file);
             let to = (from + WARM_STEP_BYTES as usize).min(file.size());
-            if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to)) {
+            if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to, self.sync)) {
                 log::info!(target: "store", "cannot prefault {}: {e}", file.path().display());
                 break;
             }

@@ -138,7 +138,7 @@ impl Store {
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
         durable.set_flushed(if clean { found.end } else { found.from });
-        let allocate = Allocate::new(segments.clone());
+        let allocate = Allocate::new(segments.clone(), now.store.flush_disk_type);
         let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
         let derived = Derived {
