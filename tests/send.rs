@@ -1,5 +1,7 @@
 //! SEND_MESSAGE in all its forms, at the wire.
 
+use std::thread;
+
 use ferrocket::config::{BrokerRole, FlushDiskType};
 use ferrocket::message::batch;
 use ferrocket::protocol::Command;
@@ -268,6 +270,35 @@ fn sync_flush_answers_every_pipelined_send() {
     answered.sort_unstable();
     let expected: Vec<(i32, i32)> = sent.iter().map(|command| (command.opaque, 0)).collect();
     assert_eq!(answered, expected);
+}
+
+#[test]
+fn a_stop_answers_what_it_stores() {
+    let mut cluster = Cluster::with(|config| {
+        config.store.flush_disk_type = FlushDiskType::SyncFlush;
+    });
+    put(&cluster, "T", 0, "", b"first");
+    let mut stored = 1;
+    for _ in 0..3 {
+        let peers: Vec<Peer> = (0..16).map(|_| cluster.peer()).collect();
+        let send_until_gone = |mut peer: Peer| {
+            let mut answered = 0;
+            while let Some(reply) = peer.try_ask(&send_v2("T", 0, "", &[b'x'; 20_000])) {
+                assert_eq!((reply.code, reply.remark), (0, None));
+                answered += 1;
+            }
+            answered
+        };
+        stored += thread::scope(|scope| {
+            let send = |peer| scope.spawn(move || send_until_gone(peer));
+            let senders: Vec<_> = peers.into_iter().map(send).collect();
+            wait_until("under load", || max_offset(&cluster, "T", 0) > stored + 32);
+            cluster.broker.stop();
+            senders.into_iter().map(|sender| sender.join().unwrap()).sum::<i64>()
+        });
+        cluster.restart();
+        assert_eq!(max_offset(&cluster, "T", 0), stored);
+    }
 }
 
 #[test]

@@ -135,6 +135,8 @@ impl Broker {
         let store = self.store.clone();
         dispatcher.clean_when(Pool::Send, move || store.is_page_cache_busy());
         let store = self.store.clone();
+        dispatcher.settle_by(move |deadline| store.settle(deadline));
+        let store = self.store.clone();
         dispatcher.call_after(Pool::Send, move || store.dispatch_waited());
         self.running.set_dispatcher(Some(dispatcher.clone()));
         let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;

@@ -11,10 +11,11 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use self::pool::Pool;
+use crate::base::limits::POOL_STOP_TIME;
 use crate::base::thread::{self, Stop};
 use crate::base::{Error, Result};
 use crate::net::{Conn, Port, Relief, Request, Service, cork};
@@ -111,6 +112,7 @@ pub struct Dispatcher<S, P> {
     on_closed: fn(&S, &Arc<Conn>),
     watch: Arc<Watch>,
     watching: Mutex<Option<thread::Handle>>,
+    settle: OnceLock<Box<dyn Fn(Instant) + Send + Sync>>,
 }
 
 /// What workers need.
@@ -148,7 +150,8 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         let (own, tended) = (watch.clone(), pools.clone());
         let watching = thread::spawn("watch", move || own.run(&tended))?;
         let watching = Mutex::new(Some(watching));
-        Ok(Arc::new(Dispatcher { core, pools, refuse, on_closed, watch, watching }))
+        let settle = OnceLock::new();
+        Ok(Arc::new(Dispatcher { core, pools, refuse, on_closed, watch, watching, settle }))
     }
 
     /// The row of a code on a port.
@@ -179,6 +182,14 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
     /// per pool.
     pub fn call_after(&self, pool: P, after: impl Fn() + Send + Sync + 'static) {
         self.pools[pool.index()].call_after(Box::new(after));
+    }
+
+    /// Sets what waits, until a time at most, for answers that handlers left to others. Called at
+    /// the stop, before the connections close. Once.
+    pub fn settle_by(&self, settle: impl Fn(Instant) + Send + Sync + 'static) {
+        if self.settle.set(Box::new(settle)).is_err() {
+            log::error!(target: "remoting", "settled in two ways");
+        }
     }
 
     /// Handles what is queued, refuses what comes, and ends the threads, within a bounded time.
@@ -253,6 +264,9 @@ impl<S: Send + Sync + 'static, P: PoolId> Service for Dispatcher<S, P> {
 
     fn drain(&self) {
         self.stop();
+        if let Some(settle) = self.settle.get() {
+            settle(Instant::now() + POOL_STOP_TIME);
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::status::PutStatus;
 
+/// With fewer waiters than this, none waits for others.
+const GATHER_FROM: usize = 8;
+
 /// What a put must wait for before it is answered.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitFor {
@@ -41,7 +44,12 @@ struct State {
     waiting: Vec<Waiter>,
     /// The group being flushed.
     flushing: Vec<Waiter>,
-    sleeping: bool,
+    /// Groups whose completions are being run.
+    completing: usize,
+    /// How many waited when the last group was done, it included.
+    recent: usize,
+    /// The flush thread sleeps until so many wait; 0 while it does not sleep.
+    wanted: usize,
     stop: bool,
     /// The disk failed: nothing will be durable any more.
     failed: bool,
@@ -80,30 +88,61 @@ impl Durable {
             return done(PutStatus::FlushDiskTimeout);
         }
         state.waiting.push(Waiter { wait, done });
-        if state.sleeping {
-            state.sleeping = false;
+        if state.wanted > 0 && state.waiting.len() >= state.wanted {
+            state.wanted = 0;
             drop(state);
             self.wake.notify_one();
         }
     }
 
-    /// Sleeps until someone waits, `interval` has passed, or `stop`; makes those who wait the group
-    /// to flush. Returns false when stopping. For the flush thread.
-    pub fn next_group(&self, interval: Duration) -> bool {
-        let until = Instant::now() + interval;
-        let mut state = self.state();
+    /// Sleeps until someone waits, `interval` has passed, or `stop`. Returns false when stopping.
+    /// For the flush thread.
+    pub fn wait(&self, interval: Duration) -> bool {
+        self.wait_for(self.state(), 1, interval)
+    }
+
+    /// When many wait, those just answered are likely to come again at once: sleeps until as many
+    /// wait as lately, `pause` has passed, or `stop`. One flush for all is cheaper than two that
+    /// take turns. For the flush thread.
+    pub fn gather(&self, pause: Duration) {
+        let state = self.state();
+        let wanted = state.recent;
+        if wanted >= GATHER_FROM && !state.waiting.is_empty() {
+            self.wait_for(state, wanted, pause);
+        }
+    }
+
+    fn wait_for(&self, mut state: MutexGuard<'_, State>, wanted: usize, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if !state.waiting.is_empty() || state.stop || left.is_zero() {
-                break;
+            if state.waiting.len() >= wanted || state.stop || left.is_zero() {
+                return !state.stop;
             }
-            state.sleeping = true;
+            state.wanted = wanted;
             state = self.wake.wait_timeout(state, left).unwrap_or_else(|p| p.into_inner()).0;
-            state.sleeping = false;
+            state.wanted = 0;
         }
-        let state = &mut *state;
+    }
+
+    /// Makes those who wait the group to flush.
+    pub fn take_group(&self) {
+        let state = &mut *self.state();
         state.flushing.append(&mut state.waiting);
-        !state.stop
+    }
+
+    /// Waits until everyone has been completed, until `deadline` at most. False when it has passed.
+    pub fn settle(&self, deadline: Instant) -> bool {
+        let is_settled = |state: &State| {
+            state.waiting.is_empty() && state.flushing.is_empty() && state.completing == 0
+        };
+        while !is_settled(&self.state()) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// Completes the group: all of it with `status`.
@@ -115,6 +154,8 @@ impl Durable {
                 let state = &mut *state;
                 state.flushing.append(&mut state.waiting);
             }
+            state.recent = state.flushing.len() + state.waiting.len();
+            state.completing += 1;
             std::mem::take(&mut state.flushing)
         };
         self.complete(group, status);
@@ -127,21 +168,26 @@ impl Durable {
             let late = |waiter: &mut Waiter| waiter.wait.deadline <= now;
             let mut gone: Vec<Waiter> = state.flushing.extract_if(.., late).collect();
             gone.extend(state.waiting.extract_if(.., late));
+            state.completing += 1;
             gone
         };
         self.complete(late, PutStatus::FlushDiskTimeout);
     }
 
-    /// Makes `next_group` return false.
+    /// Makes `wait` return false.
     pub fn stop(&self) {
         self.state().stop = true;
         self.wake.notify_all();
     }
 
     fn complete(&self, group: Vec<Waiter>, status: PutStatus) {
-        if group.is_empty() {
-            return;
+        if !group.is_empty() {
+            self.run(group, status);
         }
+        self.state().completing -= 1;
+    }
+
+    fn run(&self, group: Vec<Waiter>, status: PutStatus) {
         let mut group = group.into_iter();
         let mut run = || {
             for waiter in group.by_ref() {
@@ -169,6 +215,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::base::thread;
 
     fn wait(offset: i64) -> WaitFor {
         WaitFor { offset, deadline: Instant::now() + Duration::from_secs(60) }
@@ -190,7 +237,7 @@ mod tests {
             run();
         }));
         let (a, b) = (watched(&durable, 10), watched(&durable, 20));
-        assert!(durable.next_group(Duration::ZERO));
+        durable.take_group();
         let c = watched(&durable, 30);
         durable.set_flushed(20);
         durable.complete_group(PutStatus::PutOk);
@@ -201,11 +248,58 @@ mod tests {
     }
 
     #[test]
+    fn as_many_as_lately_are_gathered() {
+        let durable = Arc::new(Durable::default());
+        let group = |count| (0..count).for_each(|_| durable.when(wait(10), Box::new(|_| ())));
+        group(GATHER_FROM);
+        durable.take_group();
+        group(2);
+        durable.complete_group(PutStatus::PutOk);
+        let sleeper = durable.clone();
+        let gather = move || sleeper.gather(Duration::from_secs(600));
+        let thread = thread::spawn("gather", gather).unwrap();
+        while durable.state().wanted == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(durable.state().wanted, GATHER_FROM + 2);
+        group(GATHER_FROM);
+        thread.join();
+        for count in [0, 1] {
+            group(count);
+            durable.take_group();
+            durable.complete_group(PutStatus::PutOk);
+        }
+        group(1);
+        durable.gather(Duration::from_secs(600));
+    }
+
+    #[test]
+    fn settling_waits_for_the_completions() {
+        let durable = Arc::new(Durable::default());
+        assert!(durable.settle(Instant::now()));
+        let (send, receive) = mpsc::sync_channel(0);
+        durable.when(wait(10), Box::new(move |status| send.send(status).unwrap()));
+        assert!(!durable.settle(Instant::now()));
+        durable.take_group();
+        assert!(!durable.settle(Instant::now()));
+        let completing = durable.clone();
+        let complete = move || completing.complete_group(PutStatus::PutOk);
+        let thread = thread::spawn("complete", complete).unwrap();
+        while durable.state().completing == 0 {
+            std::thread::yield_now();
+        }
+        assert!(!durable.settle(Instant::now()));
+        assert_eq!(receive.recv(), Ok(PutStatus::PutOk));
+        assert!(durable.settle(Instant::now() + Duration::from_secs(60)));
+        thread.join();
+    }
+
+    #[test]
     fn failure_is_final_and_panics_are_contained() {
         let durable = Durable::default();
         let a = watched(&durable, 10);
         durable.when(wait(10), Box::new(|_| panic!("test")));
-        assert!(durable.next_group(Duration::ZERO));
+        durable.take_group();
         let b = watched(&durable, 20);
         durable.complete_group(PutStatus::FlushDiskTimeout);
         assert_eq!(a.try_recv(), Ok(PutStatus::FlushDiskTimeout));
@@ -217,7 +311,7 @@ mod tests {
     fn deadlines_pass_even_while_flushing() {
         let durable = Durable::default();
         let (a, b) = (watched(&durable, 10), watched(&durable, 20));
-        assert!(durable.next_group(Duration::ZERO));
+        durable.take_group();
         let c = watched(&durable, 30);
         durable.expire(Instant::now());
         assert!(a.try_recv().is_err() && c.try_recv().is_err());
@@ -227,6 +321,6 @@ mod tests {
         }
         durable.complete_group(PutStatus::PutOk);
         durable.stop();
-        assert!(!durable.next_group(Duration::from_secs(60)));
+        assert!(!durable.wait(Duration::from_secs(60)));
     }
 }

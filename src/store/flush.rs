@@ -17,6 +17,9 @@ use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, FlushDiskType, Live};
 
+/// Longest pause in which those who wait are gathered.
+const GATHER_MAX: Duration = Duration::from_millis(2);
+
 /// What the flush thread of the commit log works on.
 pub struct Flush {
     pub log: Arc<CommitLog>,
@@ -34,9 +37,13 @@ impl Flush {
 
     fn run(&self) {
         let mut last_thorough = Instant::now();
+        let mut took = Duration::ZERO;
         loop {
             let store = &self.config.get().store;
-            let going_on = self.durable.next_group(millis(store.flush_interval_commit_log));
+            let going_on = self.durable.wait(millis(store.flush_interval_commit_log));
+            self.durable.gather((took / 2).min(GATHER_MAX));
+            self.durable.take_group();
+            let began = Instant::now();
             let each = millis(store.flush_commit_log_thorough_interval);
             let thorough = !going_on
                 || store.flush_disk_type == FlushDiskType::SyncFlush
@@ -46,6 +53,7 @@ impl Flush {
             }
             let least_pages = store.flush_commit_log_least_pages;
             self.round(if thorough { 0 } else { least_pages.max(1) });
+            took = began.elapsed();
             if !going_on {
                 return;
             }

@@ -206,6 +206,13 @@ impl Store {
         self.durable.when(wait, done);
     }
 
+    /// Waits until all puts are answered, or until `deadline`.
+    pub fn settle(&self, deadline: Instant) {
+        if !self.durable.settle(deadline) {
+            log::error!(target: "store", "the disk does not answer, nor do sends that wait for it");
+        }
+    }
+
     /// Sets what wraps the completions of one group, before `start`: `hook` runs what it is given.
     pub fn set_group_hook(&self, hook: GroupHook) {
         self.durable.set_group_hook(hook);

@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
             assert!(!done.load(Ordering::Relaxed), "answered before the flush");
             return;
         }
-        self.store.durable.next_group(std::time::Duration::ZERO);
+        self.store.durable.take_group();
         self.store.flush().round(0);
         assert!(done.load(Ordering::Relaxed), "not answered after the flush");
         self.durable();
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
 
     fn flush(&mut self) {
         let pages = self.numbers.below(2) as i32;
-        self.store.durable.next_group(std::time::Duration::ZERO);
+        self.store.durable.take_group();
         self.store.flush().round(pages);
         self.durable();
     }
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
     /// A stop in order and a start.
     fn restart(&mut self) {
         self.store.reput.catch_up();
-        self.store.durable.next_group(std::time::Duration::ZERO);
+        self.store.durable.take_group();
         self.store.flush().round(0);
         self.store.stop();
         assert!(!crate::store::layout::abort_file(self.root).exists(), "not stopped in order");
