@@ -98,6 +98,11 @@ impl<R> Lead<R> {
         self.relief.called.notify_all();
     }
 
+    /// Ends the reactor when this thread panics, so that nobody waits for it in vain.
+    pub fn end_on_panic(&self) -> EndOnPanic<'_, R> {
+        EndOnPanic(self)
+    }
+
     /// Waits for `end`; a thread that is lent is not waited for.
     pub fn wait_end(&self) {
         self.relief.take_over();
@@ -115,5 +120,45 @@ impl<R> Lead<R> {
 
     fn idle(&self) -> MutexGuard<'_, Option<R>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See `Lead::end_on_panic`.
+pub struct EndOnPanic<'a, R>(&'a Lead<R>);
+
+impl<R> Drop for EndOnPanic<'_, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_two_threads_leads() {
+        let lead = Lead::new("reactor");
+        assert_eq!(lead.wait(), Some("reactor"));
+        assert!(!lead.has_spare());
+        lead.lend("reactor");
+        assert_eq!(lead.take_back(), Some("reactor"), "nobody was called");
+        lead.relief().take_over();
+        lead.lend("reactor");
+        assert_eq!(lead.take_back(), Some("reactor"), "a call while it led does not count");
+        lead.lend("reactor");
+        lead.relief().take_over();
+        assert_eq!(lead.wait(), Some("reactor"), "another leads on");
+        assert_eq!(lead.take_back(), None);
+        let theirs = lead.clone();
+        let dies = crate::base::thread::spawn("unlucky", move || {
+            let _ends = theirs.end_on_panic();
+            panic!("on purpose");
+        });
+        dies.unwrap().join();
+        lead.wait_end();
+        assert_eq!(lead.wait(), None);
     }
 }

@@ -196,11 +196,14 @@ impl Reactors {
             let reactor = Reactor::new(poll, remote.clone(), limits, reactors.service.clone());
             let lead = Lead::new(Box::new(reactor));
             reactors.remotes.push(remote);
-            reactors.leads.push(lead.clone());
             for spare in ["", "-spare"].iter().take(1 + usize::from(reactors.service.works())) {
-                let lead = lead.clone();
-                let thread = thread::spawn(&format!("{name}-{index}{spare}"), move || run(&lead))?;
+                let own = lead.clone();
+                let thread = thread::spawn(&format!("{name}-{index}{spare}"), move || run(&own))?;
                 reactors.threads().push(thread);
+                // Once, and only when a thread is there that will end it.
+                if spare.is_empty() {
+                    reactors.leads.push(lead.clone());
+                }
             }
         }
         Ok(reactors)
@@ -349,6 +352,7 @@ struct Work {
 
 /// The life of a thread that leads a reactor, or waits until it has to.
 fn run(lead: &Lead<Box<Reactor>>) {
+    let _ends = lead.end_on_panic();
     let mut events = Events::with_capacity(1024);
     while let Some(mut reactor) = lead.wait() {
         loop {
