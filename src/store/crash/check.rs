@@ -38,11 +38,12 @@ pub fn check(store: &Store, root: &Path, told: &Told, moment: usize) -> Found<Ve
         let there = present.binary_search_by_key(&sent.physical_offset, |s| s.physical_offset);
         must!(there.is_ok(), "lost: {sent}");
     }
+    let (behind, trouble) = (store.dispatch_behind_bytes(), store.trouble());
+    must!(behind == 0, "{behind} bytes not dispatched: {trouble:?}");
     queues(store, told, &present, moment, cleaned)?;
     for sent in &present {
         index(store, sent, durable)?;
     }
-    must!(store.dispatch_behind_bytes() == 0, "not all dispatched");
     let saved = load_json(root);
     let (least, most) = (Told::at(&told.saved, moment), Told::at(&told.saving, moment));
     must!((least..=most).contains(&saved), "the JSON file has {saved}, not {least} to {most}");
@@ -96,13 +97,15 @@ fn queues(store: &Store, told: &Told, present: &[Sent], moment: usize, cleaned: 
     }
     for ((topic, id), all) in by_queue {
         // Files of the log that were cleaned away may have come back without the queue's.
-        let least = all.iter().find(|sent| sent.physical_offset >= cleaned);
+        let Some(least) = all.iter().find(|sent| sent.physical_offset >= cleaned) else { continue };
         let (first, last) = (all[0].queue_offset, all[all.len() - 1].queue_offset);
         let (min, max) =
             (store.min_offset_in_queue(topic, id), store.max_offset_in_queue(topic, id));
-        let begins = min >= first && least.is_none_or(|least| min <= least.queue_offset);
-        let ends = least.is_none() || max == last + 1;
-        must!(begins && ends, "{topic}@{id} has {min} to {max}, the log {first} to {last}");
+        let begins = (first..=least.queue_offset).contains(&min);
+        must!(
+            begins && max == last + 1,
+            "{topic}@{id} has {min} to {max}, the log {first} to {last}"
+        );
         for (sent, offset) in all.into_iter().zip(first..).filter(|(_, o)| (min..max).contains(o)) {
             must!(sent.queue_offset == offset, "no {offset} in the log for {topic}@{id}");
             let got = store.get(topic, id, offset, 1, &fixture::all);
