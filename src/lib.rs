@@ -80,10 +80,12 @@
 //!
 //! # Locks
 //!
-//! Taken in this order, never the other way round: topics, groups, offsets, clients, hold, filters;
-//! then, in the store, the put lock, then the waiters of `durable`. Nothing is locked across a
-//! system call that can block on the disk, except while the commit log rolls to its next file. A
-//! connection's output lock is the innermost of all.
+//! Taken in this order, never the other way round: the round of `store/reput.rs`, under which what
+//! is dispatched looks into hold and filters; topics, groups, offsets, clients, hold, filters; then,
+//! in the store, the put lock, then the waiters of `durable`. No lock that a send or a pull waits
+//! for is held across a system call that can block on the disk, except while the commit log rolls
+//! to its next file and while the round appends to queues and index. A connection's output lock is
+//! the innermost of all.
 //!
 //! # Unsafe code
 //!

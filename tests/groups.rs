@@ -1,7 +1,6 @@
 //! Many groups on one topic: each has its own progress, whatever the others do.
 
 use std::fs;
-use std::path::Path;
 
 use ferrocket::message::record;
 use ferrocket::protocol::Command;
@@ -13,26 +12,6 @@ const GROUPS: usize = 2000;
 
 fn group(n: usize) -> String {
     format!("group-{n}")
-}
-
-/// A broker that knows the groups and their retry topics: each new one would be written to disk.
-fn knowing() -> Cluster {
-    Cluster::with(|config| {
-        let names = || (0..GROUPS).map(group);
-        let groups = names().map(|name| format!(r#""{name}":{{"groupName":"{name}"}}"#));
-        let topic = |name: String| {
-            let name = format!("%RETRY%{name}");
-            let numbers = r#""perm":6,"readQueueNums":1,"writeQueueNums":1"#;
-            format!(r#""{name}":{{"topicName":"{name}",{numbers}}}"#)
-        };
-        let table = |name: &str, rows: Vec<String>| format!("{{{name:?}:{{{}}}}}", rows.join(","));
-        let dir = Path::new(&config.store.store_path_root_dir).join("config");
-        fs::create_dir_all(&dir).unwrap();
-        let text = table("subscriptionGroupTable", groups.collect());
-        fs::write(dir.join("subscriptionGroup.json"), text).unwrap();
-        let text = table("topicConfigTable", names().map(topic).collect());
-        fs::write(dir.join("topics.json"), text).unwrap();
-    })
 }
 
 /// Answers only; notices to the groups' members are passed over.
@@ -66,12 +45,22 @@ fn beat() -> Command {
 
 #[test]
 fn thousands_of_groups_have_a_progress_each() {
-    let cluster = knowing();
+    let cluster = Cluster::start();
     for n in 0..4 {
         put(&cluster, "Many", 0, "", n.to_string().as_bytes());
     }
     let mut peer = cluster.peer();
+    let written = |file: &str, name: &str| {
+        let path = cluster.dir.path().join("config").join(file);
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.matches(&format!("\"{name}group-")).count()
+    };
+    let groups = |file: &str| written(file, "groupName\":\"");
+    let topics = |file: &str| written(file, "topicName\":\"%RETRY%");
     assert_eq!(ask(&mut peer, &beat()).code, 0);
+    // All are in the files, by one write: the files before it have none of them.
+    assert_eq!((groups("subscriptionGroup.json"), topics("topics.json")), (GROUPS, GROUPS));
+    assert_eq!((groups("subscriptionGroup.json.bak"), topics("topics.json.bak")), (0, 0));
     for n in 0..GROUPS {
         let group = group(n);
         // One and the same log serves them: a pull of any group reads the same messages.

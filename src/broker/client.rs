@@ -32,10 +32,7 @@ pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         peer: request.conn.peer(),
         last_update_ms: clock::now_ms(),
     };
-    let mut new_topics = false;
-    for consumer in beat.consumer_data_set {
-        new_topics |= enter_consumer(broker, &channel, consumer)?;
-    }
+    let new_topics = enter_consumers(broker, &channel, beat.consumer_data_set)?;
     for producer in beat.producer_data_set {
         broker.clients.register_producer(
             channel.conn.id(),
@@ -66,19 +63,48 @@ fn check_names(beat: &HeartbeatData) -> Result<()> {
     Err(Error::refused(response::SYSTEM_ERROR, format!("heartbeat without {missing}")))
 }
 
-/// Enters one consumer group; true when its retry topic is new.
+/// What a heartbeat has added to the tables, not in their files yet.
+#[derive(Default)]
+struct Added {
+    groups: bool,
+    topics: bool,
+}
+
+/// Enters the consumer groups of one heartbeat; true when a retry topic is new. However many are
+/// new, each file is written once.
+fn enter_consumers(
+    broker: &Broker,
+    channel: &Channel<Arc<Conn>>,
+    consumers: Vec<ConsumerData>,
+) -> Result<bool> {
+    let mut added = Added::default();
+    let mut consumers = consumers.into_iter();
+    let entered =
+        consumers.try_for_each(|consumer| enter_consumer(broker, channel, consumer, &mut added));
+    if added.groups {
+        broker.groups.persist();
+    }
+    if added.topics {
+        broker.topics.persist();
+    }
+    entered.map(|()| added.topics)
+}
+
 fn enter_consumer(
     broker: &Broker,
     channel: &Channel<Arc<Conn>>,
     consumer: ConsumerData,
-) -> Result<bool> {
+    added: &mut Added,
+) -> Result<()> {
     let name = consumer.group_name.clone();
-    let group = broker.group(&name);
-    let mut created = false;
+    let group = broker.group_or_added(&name).map(|(group, new)| {
+        added.groups |= new;
+        group
+    });
     if let Some(group) = &group {
         let sys_flag = if consumer.unit_mode { TOPIC_UNIT_SUB } else { 0 };
-        let found = broker.topics.ensure(&topic::retry(&name), group.retry_queue_nums, sys_flag);
-        created = found.is_some_and(|found| found.created);
+        let found = broker.topics.add(&topic::retry(&name), group.retry_queue_nums, sys_flag);
+        added.topics |= found.is_some_and(|found| found.created);
     }
     broker.filters.register(&name, &consumer.subscription_data_set, clock::now_ms);
     let changed = broker.clients.register_consumer(channel.conn.id(), channel.clone(), consumer)?;
@@ -86,7 +112,7 @@ fn enter_consumer(
     if changed && wants_notice {
         notify_changed(broker, &name);
     }
-    Ok(created)
+    Ok(())
 }
 
 /// UNREGISTER_CLIENT: takes a client off its groups; its connection says which one it is.

@@ -55,10 +55,15 @@ impl Groups {
 
     /// The configuration of a group, created with the defaults when `autoCreateSubscriptionGroup`
     /// or its name allows that. The name of a retry or dead-letter topic never does: a retry of
-    /// what is retried would go round for ever.
-    pub fn get_or_create(&self, name: &str, auto: bool) -> Option<Arc<SubscriptionGroupConfig>> {
+    /// what is retried would go round for ever. True with a new group: the caller has to `persist`
+    /// before it answers, once for all it has added.
+    pub fn get_or_add(
+        &self,
+        name: &str,
+        auto: bool,
+    ) -> Option<(Arc<SubscriptionGroupConfig>, bool)> {
         if let Some(config) = self.get(name) {
-            return Some(config);
+            return Some((config, false));
         }
         let allowed = auto || name.starts_with(SYSTEM_PREFIX);
         if !allowed || topic::check_group(name).is_err() || topic::is_of_group(name) {
@@ -66,7 +71,7 @@ impl Groups {
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = state.table.get(name) {
-            return Some(config.clone());
+            return Some((config.clone(), false));
         }
         if state.table.len() >= GROUPS_MAX {
             log::warn!(target: "broker", "group {name} refused: {GROUPS_MAX} exist");
@@ -75,8 +80,7 @@ impl Groups {
         let config = state.insert(SubscriptionGroupConfig::new(name));
         drop(state);
         log::info!(target: "broker", "new subscription group {name}");
-        self.persist();
-        Some(config)
+        Some((config, true))
     }
 
     /// Creates or replaces a group as an operator says.
@@ -159,13 +163,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let groups = load(dir.path());
         assert!(groups.get("g").is_none());
-        let group = groups.get_or_create("g", true).unwrap();
+        let (group, added) = groups.get_or_add("g", true).unwrap();
+        assert!(added && !groups.get_or_add("g", true).unwrap().1);
         assert_eq!((group.retry_queue_nums, group.retry_max_times), (1, 16));
-        assert!(groups.get_or_create("../etc", true).is_none());
-        assert!(groups.get_or_create("", true).is_none());
-        assert!(groups.get_or_create("h", false).is_none());
-        assert!(groups.get_or_create("CID_RMQ_SYS_TRANS", false).is_some());
+        assert!(groups.get_or_add("../etc", true).is_none());
+        assert!(groups.get_or_add("", true).is_none());
+        assert!(groups.get_or_add("h", false).is_none());
+        assert!(groups.get_or_add("CID_RMQ_SYS_TRANS", false).is_some());
 
+        assert!(load(dir.path()).get("g").is_none());
+        groups.persist();
         let again = load(dir.path());
         assert!(again.get("g").is_some());
         assert!(again.get("TOOLS_CONSUMER").is_some());

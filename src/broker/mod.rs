@@ -68,13 +68,23 @@ pub struct Broker {
 impl Broker {
     /// A group's configuration, created when the configuration of the broker allows it.
     pub fn group(&self, name: &str) -> Option<Arc<SubscriptionGroupConfig>> {
-        self.groups.get(name).or_else(|| {
-            let config = self.config.get();
-            if config.store.enable_lmq && topic::is_lmq(name) {
-                return Some(Arc::new(SubscriptionGroupConfig::new(name)));
-            }
-            self.groups.get_or_create(name, config.auto_create_subscription_group)
-        })
+        let (group, added) = self.group_or_added(name)?;
+        if added {
+            self.groups.persist();
+        }
+        Some(group)
+    }
+
+    /// As `group`; true for a new one that the caller has to `persist`.
+    fn group_or_added(&self, name: &str) -> Option<(Arc<SubscriptionGroupConfig>, bool)> {
+        if let Some(group) = self.groups.get(name) {
+            return Some((group, false));
+        }
+        let config = self.config.get();
+        if config.store.enable_lmq && topic::is_lmq(name) {
+            return Some((Arc::new(SubscriptionGroupConfig::new(name)), false));
+        }
+        self.groups.get_or_add(name, config.auto_create_subscription_group)
     }
 
     /// The version of the configuration.

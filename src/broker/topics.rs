@@ -148,16 +148,24 @@ impl Topics {
 
     /// A retry or dead-letter topic (readable and writable), created when it does not exist.
     pub fn ensure(&self, name: &str, queues: i32, sys_flag: i32) -> Option<Found> {
+        let found = self.add(name, queues, sys_flag)?;
+        if found.created {
+            self.persist();
+        }
+        Some(found)
+    }
+
+    /// As `ensure`, without writing the file: when the topic is new, the caller has to `persist`
+    /// before it answers. So many topics cost one write.
+    pub fn add(&self, name: &str, queues: i32, sys_flag: i32) -> Option<Found> {
         if let Some(config) = self.get(name) {
             return Some(Found { config, created: false });
         }
-        let creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = self.get(name) {
             return Some(Found { config, created: false });
         }
         let config = self.insert_new(new_topic(name, queues, RW, sys_flag))?;
-        drop(creating);
-        self.persist();
         Some(Found { config, created: true })
     }
 
