@@ -217,6 +217,22 @@ fn offsets_are_kept_over_a_restart() {
 }
 
 #[test]
+fn a_new_group_starts_at_0_only_while_message_0_is_in_memory() {
+    let cluster = Cluster::start();
+    put(&cluster, "T", 0, "", b"x");
+    commit(&cluster, "old", "T", 1);
+    assert_eq!(number(&query_offset(&cluster, "new", "T"), "offset"), 0);
+    let mut update = Command::request(codes::UPDATE_BROKER_CONFIG);
+    update.body = b"accessMessageInMemoryMaxRatio=0\n".to_vec();
+    assert_eq!(cluster.peer().ask(&update).code, 0);
+    let unknown = query_offset(&cluster, "new", "T");
+    let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
+    assert_eq!((unknown.code, unknown.remark.as_deref()), (22, Some(remark)));
+    assert_eq!(unknown.field("offset"), None);
+    assert_eq!(number(&query_offset(&cluster, "old", "T"), "offset"), 1);
+}
+
+#[test]
 fn groups_of_a_topic_are_those_online_and_those_with_offsets() {
     let cluster = Cluster::start();
     let who = |topic: &str| {
@@ -575,6 +591,12 @@ fn ordered_topics_of_the_name_server_are_taken_over() {
     assert_eq!(cluster.namesrv_peer().ask(&request(codes::PUT_KV_CONFIG, &fields)).code, 0);
     cluster.config.broker_permission = 4;
     cluster.restart();
+    let ordered = |topic: &str| {
+        let all = Command::request(codes::GET_ALL_TOPIC_CONFIG);
+        body(&cluster.peer().ask(&all))["topicConfigTable"][topic]["order"].take()
+    };
+    wait_until("taken over", || ordered("T") == json!(true));
+    assert_eq!(ordered("TBW102"), json!(false));
     let reply = cluster.peer().ask(&send_v2("T", 0, "", b"x"));
     assert_eq!(reply.code, 16);
     assert_eq!(reply.remark.unwrap(), "the broker[127.0.0.1] sending message is forbidden");

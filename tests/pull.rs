@@ -1,10 +1,12 @@
 //! PULL_MESSAGE: the decision table, filters, long polling, offsets that moved.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use ferrocket::base::limits::HELD_PULLS_PER_TOPIC_MAX;
 use ferrocket::message::record;
-use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
+use ferrocket::protocol::{Command, frame};
 
 use crate::common::*;
 
@@ -263,4 +265,28 @@ fn waits_end_with_their_connection_and_with_the_broker() {
     wait_until("parked", || cluster.broker.held_pulls() == 1);
     cluster.broker.stop();
     consumer.expect_close(&[]);
+}
+
+#[test]
+fn the_waits_of_a_topic_are_bounded_and_the_others_go_on() {
+    let cluster = Cluster::start();
+    cluster.create_topic("Full", 1, 6);
+    cluster.create_topic("Free", 1, 6);
+    let mut flood = cluster.peer();
+    let pull = frame::encode(&waiting("Full", 0, "*").command());
+    for _ in 0..200 {
+        flood.stream.write_all(&pull.repeat(HELD_PULLS_PER_TOPIC_MAX / 200)).unwrap();
+    }
+    wait_until("held", || cluster.broker.held_pulls() == HELD_PULLS_PER_TOPIC_MAX);
+    let mut other = cluster.peer();
+    let reply = other.ask(&waiting("Full", 0, "*").command());
+    let remark = "[OVERLOAD]too many pulls wait for messages";
+    assert_eq!((reply.code, reply.remark.as_deref()), (2, Some(remark)));
+    let pull = waiting("Free", 0, "*").command();
+    other.send(&pull);
+    put(&cluster, "Free", 0, "", b"x");
+    let reply = other.receive();
+    assert_eq!((reply.code, reply.opaque, bodies(&reply)), (0, pull.opaque, vec![b"x".to_vec()]));
+    drop(flood);
+    wait_until("dropped", || cluster.broker.held_pulls() == 0);
 }
