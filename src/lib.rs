@@ -75,17 +75,17 @@
 //! | txn-check | ends of transactions that came late | an interval | stop |
 //! | hold | parked pulls | the next deadline | stop |
 //! | register | what one NameServer knows | an interval or a change | stop, unregisters |
-//! | offsets, sweep | nothing | an interval | stop |
+//! | offsets, sweep, protect | nothing | an interval | stop |
 //! | log | the log files | its queue | end of the process |
 //!
 //! # Locks
 //!
 //! Taken in this order, never the other way round: the round of `store/reput.rs`, under which what
-//! is dispatched looks into hold and filters; topics, groups, offsets, clients, hold, filters; then,
-//! in the store, the put lock, then the waiters of `durable`. No lock that a send or a pull waits
-//! for is held across a system call that can block on the disk, except while the commit log rolls
-//! to its next file and while the round appends to queues and index. A connection's output lock is
-//! the innermost of all.
+//! is dispatched looks into hold and filters; topics, groups, offsets, clients, hold, filters;
+//! then, in the store, the put lock, then the waiters of `durable`. No lock that a send or a pull
+//! waits for is held across a system call that can block on the disk, except while the commit log
+//! rolls to its next file and while the round appends to queues and index. A connection's output
+//! lock is the innermost of all.
 //!
 //! # Unsafe code
 //!

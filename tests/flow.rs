@@ -68,6 +68,34 @@ fn a_group_that_reads_slowly_is_sent_to_the_broker_it_is_told() {
 }
 
 #[test]
+fn a_group_too_far_behind_is_stopped_until_it_is_enabled() {
+    let cluster = Cluster::with(|config| config.consumer_fallbehind_threshold = 1000);
+    for _ in 0..3 {
+        put(&cluster, "T", 0, "", &[7; 500]);
+    }
+    let pull = |group, max| {
+        let reply = cluster.peer().ask(&Pull { group, max, ..Pull::new("T", 0, 0) }.command());
+        (reply.code, reply.remark.unwrap())
+    };
+    assert_eq!((pull("slow", 1).0, pull("fast", 3).0), (0, 0));
+    cluster.broker.stop_slow_groups();
+    assert_eq!(pull("slow", 1).0, 0, "nobody asked for that");
+    set(&cluster, "disableConsumeIfConsumerReadSlowly", "true");
+    assert_eq!(pull("slow", 1).0, 0);
+    assert_eq!((pull("late", 1).0, pull("late", 3).0, pull("fast", 2).0), (0, 0, 0));
+    cluster.broker.stop_slow_groups();
+    assert_eq!((pull("late", 3).0, pull("fast", 3).0), (0, 0));
+    let stopped = (16, "subscription group no permission, slow".to_owned());
+    assert_eq!(pull("slow", 3), stopped);
+    let mut enable = Command::request(codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    enable.body = br#"{"groupName":"slow","consumeEnable":true}"#.to_vec();
+    assert_eq!(cluster.peer().ask(&enable).code, 0);
+    assert_eq!(pull("slow", 3).0, 0);
+    cluster.broker.stop_slow_groups();
+    assert_eq!(pull("slow", 1).0, 0, "it has caught up");
+}
+
+#[test]
 fn a_message_wakes_only_those_who_wait_at_its_queue() {
     let cluster = Cluster::start();
     put(&cluster, "T", 0, "", b"makes the topic");

@@ -97,6 +97,18 @@ impl Groups {
         Ok(())
     }
 
+    /// Lets a group consume no more. The file has that with the next change only, as with RocketMQ.
+    pub fn disable(&self, name: &str) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(group) = state.table.get_mut(name).filter(|group| group.consume_enable) else {
+            return;
+        };
+        Arc::make_mut(group).consume_enable = false;
+        state.next_version();
+        drop(state);
+        log::warn!(target: "broker", "group {name} consumes too slowly, it is disabled");
+    }
+
     /// Forgets a group; an unknown one is fine.
     pub fn remove(&self, name: &str) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,7 @@ pub mod reply;
 pub mod requests;
 pub mod send;
 pub mod send_back;
+pub mod slow;
 pub mod start;
 pub mod stats;
 pub mod topics;
@@ -52,6 +53,7 @@ pub struct Broker {
     pub filters: Arc<filters::Filters>,
     pub hold: Arc<hold::Hold<pull::Held>>,
     pub stats: Arc<stats::Stats>,
+    pub slow: slow::Slow,
     pub register: Arc<register::Register>,
     pub levels: Arc<DelayLevels>,
     /// When this broker was started, in milliseconds.

@@ -313,6 +313,7 @@ fn code_of(got: &GetResult, wanted: &Wanted) -> i32 {
 /// The answer to a read; messages go as slices of the log.
 fn answer(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, got: GetResult) -> Command {
     let group = wanted.group;
+    broker.slow.read(config, &group.group_name, (wanted.topic, wanted.queue_id), &got);
     let mut code = code_of(&got, wanted);
     let mut suggest = match (config.slave_read_enable, got.suggest_slave) {
         (false, _) => 0,

@@ -16,7 +16,7 @@ use super::register::{Addresses, Register};
 use super::requests::{self, Pool};
 use super::stats::{SAMPLE_PERIOD, Stats};
 use super::topics::Topics;
-use super::{Broker, client, txn_check};
+use super::{Broker, client, slow, txn_check};
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
@@ -100,6 +100,7 @@ impl Broker {
             filters,
             hold,
             stats: Arc::new(Stats::default()),
+            slow: slow::Slow::default(),
             register,
             levels,
             boot_ms,
@@ -172,6 +173,12 @@ impl Broker {
                 && let Some(broker) = broker.get().and_then(Weak::upgrade)
             {
                 pull::resume(&broker, due);
+            }
+        })?);
+        let (broker, stop) = (self.this.clone(), running.stop.clone());
+        running.keep(thread::every("protect", stop, slow::PERIOD, slow::PERIOD, move || {
+            if let Some(broker) = broker.get().and_then(Weak::upgrade) {
+                broker.stop_slow_groups();
             }
         })?);
         if config.store.broker_role != BrokerRole::Slave {

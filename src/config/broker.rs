@@ -141,12 +141,13 @@ section! {
             "registerBrokerTimeoutMills" unit("ms") at_least(1) live;
         /// Send consumers that are far behind to a slave.
         slave_read_enable: bool = false, "slaveReadEnable" live;
-        /// Stop a group that reads too slowly.
+        /// Disable a group whose last read of a queue was too far behind the end of the log, until
+        /// an operator enables it. Looked at every three minutes.
         disable_consume_if_consumer_read_slowly: bool = false,
-            "disableConsumeIfConsumerReadSlowly" later;
-        /// How far behind that is.
+            "disableConsumeIfConsumerReadSlowly" live;
+        /// How far behind is too far.
         consumer_fallbehind_threshold: i64 = 17_179_869_184,
-            "consumerFallbehindThreshold" unit("bytes") later;
+            "consumerFallbehindThreshold" unit("bytes") live;
         /// Answer requests that waited too long for a thread as busy.
         broker_fast_failure_enable: bool = true, "brokerFastFailureEnable";
         /// Longest wait of a send for a thread.

@@ -202,8 +202,8 @@ section! {
         debug_lock_enable: bool = false, "debugLockEnable" unused;
         /// Dispatch only what another process confirmed (never used by RocketMQ).
         duplication_enable: bool = false, "duplicationEnable" unused;
-        /// Record how far behind the end of the log consumers read.
-        disk_fall_recorded: bool = true, "diskFallRecorded" later;
+        /// Record how far behind the end of the log consumers read: slow ones can be disabled.
+        disk_fall_recorded: bool = true, "diskFallRecorded" live;
         /// A put that holds its lock for longer makes other sends be refused as busy.
         os_page_cache_busy_time_out_mills: i64 = 1000,
             "osPageCacheBusyTimeOutMills" unit("ms") at_least(1) live;

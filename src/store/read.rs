@@ -37,6 +37,8 @@ pub struct GetResult {
     pub count: i32,
     /// The messages are so old that a slave should serve them.
     pub suggest_slave: bool,
+    /// Bytes from the last record looked at to the end of the log; `None` when it looked at none.
+    pub behind_bytes: Option<i64>,
 }
 
 impl GetResult {
@@ -50,6 +52,7 @@ impl GetResult {
             bytes: 0,
             count: 0,
             suggest_slave: false,
+            behind_bytes: None,
         }
     }
 }
@@ -228,6 +231,8 @@ struct Limits {
     cold: (usize, usize),
     /// Records below this physical offset are taken to be on disk only.
     cold_below: i64,
+    /// The end of the log.
+    end: i64,
 }
 
 impl Limits {
@@ -235,6 +240,7 @@ impl Limits {
         let limit = |value: i32| usize::try_from(value).unwrap_or(0);
         let ratio = i64::from(store.access_message_in_memory_max_ratio);
         let memory = i64::try_from(memory_bytes()).unwrap_or(i64::MAX);
+        let end = log.max_offset();
         Limits {
             count: limit(max_count),
             hot: (
@@ -245,7 +251,8 @@ impl Limits {
                 limit(store.max_transfer_bytes_on_message_in_disk),
                 limit(store.max_transfer_count_on_message_in_disk),
             ),
-            cold_below: log.max_offset().saturating_sub((memory / 100).saturating_mul(ratio)),
+            cold_below: end.saturating_sub((memory / 100).saturating_mul(ratio)),
+            end,
         }
     }
 
@@ -398,6 +405,7 @@ impl<'a> Scan<'a> {
             bytes: self.bytes,
             count: self.count as i32,
             suggest_slave: self.limits.is_old(self.last_physical),
+            behind_bytes: Some(self.limits.end - self.last_physical),
             ..GetResult::empty(status, next_begin_offset, queue)
         }
     }
