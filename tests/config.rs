@@ -158,7 +158,7 @@ fn java_names(file: &str) -> Vec<String> {
 }
 
 /// What 4.9.7 does not list: keys of later versions, and our own.
-const NEW: [&str; 8] = [
+const NEW: [&str; 9] = [
     "configBlackList",
     "diskSpaceWarningLevelRatio",
     "diskSpaceCleanForciblyRatio",
@@ -167,6 +167,7 @@ const NEW: [&str; 8] = [
     "diskCleanForciblyFreeBytes",
     "diskCleanFreeBytes",
     "deleteUnconsumedMessages",
+    "commitLogWarmAheadBytes",
 ];
 
 #[test]

@@ -173,6 +173,10 @@ section! {
         /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is
         /// always done, for a window ahead of the writer.
         warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
+        /// How much of the CommitLog ahead of the writer is in memory, and locked there as far as
+        /// the system permits. Not RocketMQ's.
+        commit_log_warm_ahead_bytes: i32 = 33_554_432,
+            "commitLogWarmAheadBytes" unit("bytes") within(1_048_576, 1_073_741_824);
         /// Let a slave correct the offset of a pull.
         offset_check_in_slave: bool = false, "offsetCheckInSlave" live;
         /// Sends are refused when the disk is fuller than this; 35 to 90 count. RocketMQ 5's key.

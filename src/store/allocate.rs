@@ -10,7 +10,6 @@ use super::mapped::{MappedFile, PAGE_BYTES};
 use super::segments::Segments;
 use super::status::PutStatus;
 use crate::base::error::IoContext;
-use crate::base::limits::WARM_WINDOW_BYTES;
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result, persist};
 use crate::config::FlushDiskType;
@@ -35,6 +34,8 @@ pub struct Allocate {
     warm: AtomicI64,
     /// Whether sends wait for the disk, so that flushes are small.
     sync: bool,
+    /// How much ahead of the writer is kept warm.
+    window: i64,
 }
 
 #[derive(Default)]
@@ -48,8 +49,8 @@ struct State {
 }
 
 impl Allocate {
-    /// For the log that goes on where `segments` end.
-    pub fn new(segments: Arc<Segments>, flush: FlushDiskType) -> Arc<Allocate> {
+    /// For the log that goes on where `segments` end, with `window` bytes ahead of the writer warm.
+    pub fn new(segments: Arc<Segments>, flush: FlushDiskType, window: i64) -> Arc<Allocate> {
         let warm = AtomicI64::new(segments.max_offset());
         Arc::new(Allocate {
             segments,
@@ -59,6 +60,7 @@ impl Allocate {
             asked: AtomicBool::new(false),
             warm,
             sync: flush == FlushDiskType::SyncFlush,
+            window,
         })
     }
 
@@ -114,7 +116,7 @@ impl Allocate {
     /// Told after each append, outside the put lock: where the log ends now, and whether the next
     /// file was taken.
     pub fn appended(&self, end: i64, took: bool) {
-        let near = end + WARM_WINDOW_BYTES as i64 / 2 > self.warm.load(Ordering::Relaxed);
+        let near = end + self.window / 2 > self.warm.load(Ordering::Relaxed);
         if (took || near) && !self.asked.swap(true, Ordering::AcqRel) {
             drop(self.state());
             self.work.notify_one();
@@ -199,7 +201,7 @@ impl Allocate {
     /// Prefaults and locks the window ahead of the writer, unlocks what is behind it.
     fn warm(&self, locked: &mut Locked) {
         let writer = self.segments.max_offset();
-        let goal = writer + WARM_WINDOW_BYTES as i64;
+        let goal = writer + self.window;
         let mut at = self.warm.load(Ordering::Relaxed).max(writer);
         while at < goal && !self.state().stop {
             let Some(file) = self.segments.find(at).or_else(|| self.state().next.clone()) else {
@@ -220,7 +222,7 @@ impl Allocate {
         }
         // Also when not all could be warmed: or each append would ask again.
         self.warm.fetch_max(goal, Ordering::Relaxed);
-        locked.release_before(writer);
+        locked.release_before(writer, self.window as usize);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -263,10 +265,10 @@ impl Locked {
     }
 
     /// Unlocks what the writer has left behind, a whole window at a time.
-    fn release_before(&mut self, writer: i64) {
+    fn release_before(&mut self, writer: i64, window: usize) {
         while let Some((file, from)) = self.files.front_mut() {
             let until = (writer - file.start()).clamp(0, file.size() as i64) as usize;
-            if until < file.size() && until < *from + WARM_WINDOW_BYTES {
+            if until < file.size() && until < *from + window {
                 return;
             }
             if let Err(e) = file.unlock(*from..until) {

@@ -138,7 +138,11 @@ impl Store {
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
         durable.set_flushed(if clean { found.end } else { found.from });
-        let allocate = Allocate::new(segments.clone(), now.store.flush_disk_type);
+        let allocate = Allocate::new(
+            segments.clone(),
+            now.store.flush_disk_type,
+            now.store.commit_log_warm_ahead_bytes.into(),
+        );
         let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
         let derived = Derived {

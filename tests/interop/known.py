@@ -12,6 +12,7 @@ MORE_KEYS = {
     "diskCleanForciblyFreeBytes",
     "diskCleanFreeBytes",
     "deleteUnconsumedMessages",
+    "commitLogWarmAheadBytes",
     "unconsumedDeletedBytes",
 }
 

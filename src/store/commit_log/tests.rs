@@ -16,7 +16,7 @@ struct Log {
 impl Log {
     fn open(dir: &Path) -> Log {
         let segments = Arc::new(Segments::load(dir, FILE).unwrap());
-        let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush);
+        let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush, 1 << 20);
         let thread = Some(allocate.start().unwrap());
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), 0));
         Log { log, allocate, thread }
@@ -160,7 +160,7 @@ fn no_next_file_refuses_and_recovers() {
     let blocker = dir.path().join("log");
     std::fs::write(&blocker, "").unwrap();
     let segments = Arc::new(Segments::new(&blocker, FILE));
-    let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush);
+    let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush, 1 << 20);
     let thread = allocate.start().unwrap();
     let log = CommitLog::new(segments, allocate.clone(), 0);
     let refused = log.append(&mut record(10), None, &[]);
