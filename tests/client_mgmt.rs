@@ -443,6 +443,32 @@ fn messages_are_found_by_key_and_by_id() {
 }
 
 #[test]
+fn as_many_are_found_as_asked_for_and_allowed() {
+    let cluster = Cluster::with(|config| {
+        config.store.max_msgs_num_batch = 6;
+        config.store.default_query_max_num = 3;
+    });
+    for _ in 0..8 {
+        put(&cluster, "T", 0, &properties(&[("KEYS", "k"), ("UNIQ_KEY", "U")]), b"x");
+    }
+    let found = |key: &str, max: &str, begin: &str, unique: &str| {
+        let fields = [
+            ("topic", "T"),
+            ("key", key),
+            ("maxNum", max),
+            ("beginTimestamp", begin),
+            ("endTimestamp", "9223372036854775807"),
+            ("_UNIQUE_KEY_QUERY", unique),
+        ];
+        let reply = cluster.peer().ask(&request(codes::QUERY_MESSAGE, &fields));
+        ferrocket::message::record::decode_all(&reply.body).unwrap().len()
+    };
+    wait_until("indexed", || found("k", "32", "0", "false") == 6);
+    assert_eq!((found("k", "4", "0", "false"), found("U", "1", "0", "true")), (4, 3));
+    assert_eq!(found("k", "4", "9223372036854775806", "false"), 0, "a span of time without any");
+}
+
+#[test]
 fn configuration_is_shown_and_changed() {
     let cluster = Cluster::with(|config| {
         let root = config.store.root();

@@ -204,6 +204,15 @@ fn batches_that_cannot_be_are_refused() {
         command.code = codes::SEND_BATCH_MESSAGE;
         assert_eq!(cluster.peer().ask(&command).code, 13);
     }
+    let mut retried = send_v2("%RETRY%producers", 0, "", &good);
+    retried.code = codes::SEND_BATCH_MESSAGE;
+    let reply = cluster.peer().ask(&retried);
+    let remark = "batch request does not support retry group %RETRY%producers";
+    assert_eq!((reply.code, reply.remark.as_deref()), (13, Some(remark)));
+    assert_eq!(max_offset(&cluster, "%RETRY%producers", 0), 0);
+    let mut long = send_v2("T", 0, "", &batch_body(&[(&[7; 3 << 20], ""), (&[7; 3 << 20], "")]));
+    long.code = codes::SEND_BATCH_MESSAGE;
+    assert_eq!(cluster.peer().ask(&long).code, 13, "longer than maxMessageSize");
     assert_eq!(max_offset(&cluster, "T", 0), 0);
 }
 
