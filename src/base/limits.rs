@@ -23,6 +23,8 @@ pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 pub const QUEUE_FILES_MAPPED_MAX: usize = 32_768;
 /// Files of consume queues that nobody used for this long are unmapped.
 pub const QUEUE_FILES_IDLE: Duration = Duration::from_secs(120);
+/// Bytes of the log that are read to find the record of one damaged queue unit.
+pub const REPAIR_READ_BYTES_MAX: i64 = 256 * 1024 * 1024;
 /// Log lines that may wait for the writer; more are dropped and counted.
 pub const LOG_QUEUE_LINES: usize = 10_000;
 /// Longest message of a log line in bytes; the rest is cut off.

@@ -365,6 +365,20 @@ impl Queue {
         Ok(true)
     }
 
+    /// Puts a unit in the place of a damaged one.
+    pub(super) fn repair(&self, offset: i64, unit: Unit) -> Result<()> {
+        let _writing = self.writing();
+        if self.is_deleted() || !(self.min_offset()..self.max_offset()).contains(&offset) {
+            return Ok(());
+        }
+        self.files.overwrite(offset * UNIT, &unit.to_bytes())
+    }
+
+    /// Offset after the last unit on disk.
+    pub(super) fn flushed_offset(&self) -> i64 {
+        self.flushed.load(Acquire) / UNIT
+    }
+
     /// Everything up to `end` is on disk.
     pub(super) fn set_flushed(&self, end: i64) {
         self.flushed.fetch_max(end, AcqRel);

@@ -148,3 +148,8 @@ impl Written {
         }
     }
 }
+
+/// A directory in memory, where the system has that: for tests that build very many disks.
+pub fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}

@@ -1,12 +1,13 @@
 //! The flush threads: the commit log, for a group of waiters or by time, and the consume queues.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::commit_log::CommitLog;
 use super::durable::Durable;
+use super::ends::{Ends, EndsFile};
 use super::index::Index;
 use super::mapped::PAGE_BYTES;
 use super::queues::QueueTable;
@@ -116,6 +117,7 @@ pub struct FlushQueues {
     pub queues: Arc<QueueTable>,
     pub index: Arc<Index>,
     pub checkpoint: Arc<Checkpoint>,
+    pub ends: Arc<Mutex<EndsFile>>,
     pub config: Arc<Live<BrokerConfig>>,
     pub stop: Arc<Stop>,
 }
@@ -157,7 +159,13 @@ impl FlushQueues {
         let logics = self.checkpoint.dispatched();
         let flushed = self.queues.flush(least_pages.into()).and_then(|()| self.flush_index());
         flushed.inspect_err(|_| self.checkpoint.distrust())?;
-        if least_pages == 0 { self.checkpoint.flush(logics) } else { Ok(()) }
+        if least_pages == 0 {
+            self.checkpoint.flush(logics)?;
+        }
+        if least_pages == 0 || self.queues.has_forgotten() {
+            save_ends(&self.queues, &self.index, &self.ends)?;
+        }
+        Ok(())
     }
 
     fn flush_index(&self) -> Result<()> {
@@ -166,6 +174,12 @@ impl FlushQueues {
         }
         Ok(())
     }
+}
+
+/// Says how much of queues and index is on disk.
+pub fn save_ends(queues: &QueueTable, index: &Index, ends: &Mutex<EndsFile>) -> Result<()> {
+    let mut ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+    ends.save(Ends { queues: queues.ends(), index: index.flushed_ends() })
 }
 
 /// A configured interval; what is not positive counts as 1 ms.

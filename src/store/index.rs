@@ -5,17 +5,21 @@
 //! Only dispatch writes. Queries run beside it: an entry never changes once `next` has passed it,
 //! and a slot names it only after that.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::mapped::MappedFile;
+use super::queue_scan::LogView;
 use crate::base::Result;
 use crate::base::clock;
 use crate::base::error::IoContext;
 use crate::message::topic::{java_hash, java_hash_on};
 use crate::sys;
 
+/// Digits of a file's name.
+const NAME_DIGITS: usize = 17;
 pub(super) const HEADER_BYTES: usize = 40;
 pub(super) const SLOT_BYTES: usize = 4;
 pub(super) const ENTRY_BYTES: usize = 20;
@@ -64,11 +68,13 @@ pub struct Index {
     /// Files from before the start but the last: of a run that a crash ended they may not be on
     /// disk either, nor complete, until the last one, which gets what they lack, is full.
     old: Mutex<Vec<Arc<IndexFile>>>,
+    /// Files that cannot be used.
+    unusable: Vec<PathBuf>,
 }
 
 impl Index {
-    /// The files in `dir` that have the length for `slots` and `capacity`; others are left alone
-    /// and named in the log. An index is derived data and never stops a start.
+    /// The files in `dir` that have the length for `slots` and `capacity`; see `mend` for others.
+    /// An index is derived data and never stops a start.
     pub fn load(dir: &Path, slots: i32, capacity: i32) -> Result<Index> {
         let mut index = Index {
             dir: dir.to_path_buf(),
@@ -77,17 +83,67 @@ impl Index {
             files: RwLock::default(),
             full: Mutex::default(),
             old: Mutex::default(),
+            unusable: Vec::new(),
         };
         let mut files = Vec::new();
         for path in names(dir)? {
             match IndexFile::open(&path, index.slots, index.capacity) {
                 Ok(file) => files.push(Arc::new(file)),
-                Err(e) => log::warn!(target: "store", "index file not used: {e}"),
+                Err(e) => {
+                    log::warn!(target: "store", "index file not used: {e}");
+                    index.unusable.push(path);
+                }
             }
         }
         index.old = Mutex::new(files[..files.len().saturating_sub(1)].to_vec());
         index.files = RwLock::new(files);
         Ok(index)
+    }
+
+    /// Deletes the first file that is damaged and those after it: one that has fewer entries than
+    /// `known` says, or cannot be used, or has a header that cannot be. Returns the physical offset
+    /// from which on messages must be indexed again, the highest number when there is no damage.
+    pub fn mend(&mut self, known: &BTreeMap<String, i32>, log: &LogView<'_>) -> Result<i64> {
+        let files = self.files();
+        let found = files.iter().find(|file| !file.is_sound(known, log.end));
+        let bad = found.map(|file| file.file.path().to_owned());
+        // One older than all others was deleted with the log that it knew.
+        let oldest = files.first().map(|file| file.file.path().to_owned());
+        let mut missing = known.keys().map(|name| self.dir.join(name));
+        let missing = missing.find(|path| !path.exists() && Some(path) > oldest.as_ref());
+        // What a crash leaves of a file being made was never on disk: the next one has its entries.
+        let was_on_disk = |name: &str| known.is_empty() || known.contains_key(name);
+        let mut unusable = self.unusable.iter();
+        let unusable = unusable.find(|path| index_name(path).is_some_and(was_on_disk)).cloned();
+        let Some(first) = [bad, missing, unusable].into_iter().flatten().min() else {
+            return Ok(i64::MAX);
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.file.path() < &*first);
+        let last = kept.last().map_or(0, |file| file.end_physical.load(Relaxed));
+        // Recovery from a crash adds older records that a file lacks to the last one.
+        let from = gone.iter().fold(last, |from, file| from.min(file.lowest_physical()));
+        let from = from.max(log.min);
+        log::warn!(target: "store", "{}: damaged, messages are indexed again from {from}, {} bytes \
+            of the log", first.display(), log.end - from);
+        let names = names(&self.dir)?;
+        for path in names.iter().filter(|path| **path >= first && index_name(path).is_some()) {
+            sys::file::remove(path).what(|| format!("remove {}", path.display()))?;
+        }
+        self.old = Mutex::new(kept[..kept.len().saturating_sub(1)].to_vec());
+        self.files = RwLock::new(kept);
+        Ok(from)
+    }
+
+    /// Number of the next entry of each file that is on disk.
+    pub fn flushed_ends(&self) -> BTreeMap<String, i32> {
+        let files = self.files();
+        let on_disk = |file: &&Arc<IndexFile>| file.flushed_next.load(Acquire) > 1;
+        let ends = files.iter().filter(on_disk).filter_map(|file| {
+            let name = file.file.path().file_name()?.to_str()?;
+            Some((name.to_owned(), file.flushed_next.load(Acquire)))
+        });
+        ends.collect()
     }
 
     /// Adds the message's keys unless this part of the log is indexed already. On an error (no
@@ -132,8 +188,13 @@ impl Index {
         let after = taken
             .and_then(|name| name.parse::<u64>().ok())
             .map_or(0, |name| name.saturating_add(1));
-        let path = self.dir.join(format!("{:017}", file_name(clock::now_ms()).max(after)));
-        let file = IndexFile::create(&path, self.slots, self.capacity, last.as_deref())?;
+        // One that cannot be used may have the name, as a crash left it.
+        let mut name = file_name(clock::now_ms()).max(after);
+        let path = |name| self.dir.join(format!("{name:017}"));
+        while path(name).exists() {
+            name += 1;
+        }
+        let file = IndexFile::create(&path(name), self.slots, self.capacity, last.as_deref())?;
         let file = Arc::new(file);
         self.full.lock().unwrap_or_else(PoisonError::into_inner).extend(last);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(file.clone());
@@ -178,9 +239,11 @@ impl Index {
         let mut reached = None;
         for file in files {
             let end = file.end_timestamp.load(Acquire);
+            let next = file.next.load(Acquire);
             file.file
                 .flush(0, file.file.size())
                 .what(|| format!("flush {}", file.file.path().display()))?;
+            file.flushed_next.store(next, Release);
             reached = Some(end);
         }
         if reached.is_some() {
@@ -228,6 +291,8 @@ struct IndexFile {
     slots_used: AtomicI32,
     /// Number of the entry to write next.
     next: AtomicI32,
+    /// What it was when all of the file was last written to disk.
+    flushed_next: AtomicI32,
 }
 
 struct Entry {
@@ -257,6 +322,7 @@ impl IndexFile {
             end_physical: AtomicI64::new(physical),
             slots_used: AtomicI32::new(0),
             next: AtomicI32::new(1),
+            flushed_next: AtomicI32::new(1),
         })
     }
 
@@ -275,7 +341,31 @@ impl IndexFile {
             end_physical: AtomicI64::new(long(&header, 24)),
             slots_used: AtomicI32::new(int(&header, 32)),
             next: AtomicI32::new(int(&header, 36).max(1)),
+            flushed_next: AtomicI32::new(int(&header, 36).max(1)),
         })
+    }
+
+    /// Whether the header can be one. (Records that recovery found to be missing make the last one
+    /// of a file older than the first, and than those of the file before.)
+    fn is_sound(&self, known: &BTreeMap<String, i32>, log_end: i64) -> bool {
+        let name = self.file.path().file_name().and_then(|name| name.to_str());
+        let least = name.and_then(|name| known.get(name)).copied().unwrap_or(1);
+        let next = self.next.load(Relaxed);
+        let long = |field: &AtomicI64| field.load(Relaxed);
+        let (begin, end) = (long(&self.begin_physical), long(&self.end_physical));
+        (least..=self.capacity).contains(&next)
+            && (0..next).contains(&self.slots_used.load(Relaxed))
+            && (next == 1 || (begin >= 0 && end < log_end))
+    }
+
+    /// The lowest physical offset of its entries; those never written say nothing.
+    fn lowest_physical(&self) -> i64 {
+        let entries = (1..self.next.load(Relaxed).min(self.capacity)).filter_map(|number| {
+            let mut entry = [0; ENTRY_BYTES];
+            self.file.read_at(self.entry_at(number), &mut entry);
+            (entry != [0; ENTRY_BYTES]).then(|| long(&entry, 4))
+        });
+        entries.min().unwrap_or(i64::MAX)
     }
 
     fn is_full(&self) -> bool {
@@ -407,6 +497,13 @@ pub(super) fn long(bytes: &[u8], at: usize) -> i64 {
 /// `bytes` must reach 4 bytes beyond `at`.
 pub(super) fn int(bytes: &[u8], at: usize) -> i32 {
     bytes[at..at + 4].try_into().map_or(0, i32::from_be_bytes)
+}
+
+/// The name of an index file; others are none of ours.
+fn index_name(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let ours = name.len() == NAME_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
+    ours.then_some(name)
 }
 
 /// Paths of the files in `dir`, sorted by name; none when it does not exist.

@@ -36,6 +36,11 @@ pub fn checkpoint_file(root: &Path) -> PathBuf {
     root.join("checkpoint")
 }
 
+/// How much of the queues and the index is on disk; see `ends`.
+pub fn ends_file(root: &Path) -> PathBuf {
+    root.join("storeEnds.json")
+}
+
 /// Exists while a broker runs.
 pub fn abort_file(root: &Path) -> PathBuf {
     root.join("abort")

@@ -11,9 +11,11 @@ mod clean;
 pub mod commit_log;
 pub mod consume_queue;
 pub mod consume_queue_ext;
+mod damage;
 pub mod delay;
 pub mod disk;
 pub mod durable;
+mod ends;
 pub mod flush;
 mod foreign;
 pub mod index;
@@ -34,7 +36,7 @@ pub mod segments;
 pub mod stats;
 pub mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -51,6 +53,7 @@ use clean::{Asked, Clean, Consumed};
 use commit_log::CommitLog;
 use disk::Disk;
 use durable::Durable;
+use ends::{Ends, EndsFile};
 use flush::{Flush, FlushQueues};
 use index::Index;
 use lock::StoreLock;
@@ -80,10 +83,13 @@ const EXPIRE_PERIOD: Duration = Duration::from_millis(250);
 pub struct Store {
     config: Arc<Live<BrokerConfig>>,
     root: PathBuf,
+    /// Offset in the log from which on its records were written by this store.
+    written_from: i64,
     log: Arc<CommitLog>,
     allocate: Arc<Allocate>,
     durable: Arc<Durable>,
     checkpoint: Arc<Checkpoint>,
+    ends: Arc<Mutex<EndsFile>>,
     queues: Arc<QueueTable>,
     index: Arc<Index>,
     reput: Arc<Reput>,
@@ -115,26 +121,10 @@ impl Store {
         let log_dir = commit_log_dir(&now.store)?;
         let segments = Arc::new(Segments::load(&log_dir, file_bytes(&now.store)?)?);
         let queue_dir = layout::consume_queue_dir(&root);
-        let queue_bytes = now.store.mapped_file_size_consume_queue.max(1) as usize;
         let found = recover_log(&now.store, &segments, &checkpoint, clean)?;
-        let min = segments.min_offset().unwrap_or(0);
-        let stands = |topic: &str, id, offset, unit| {
-            recover::stands(&segments, topic, id, offset, unit).is_some()
-        };
-        // After a crash units may be torn: what is read of the log is dispatched again anyway.
-        let known = if clean { found.end } else { found.from };
-        let view = LogView { min, end: known, stands: &stands };
-        let ext = now.store.enable_consume_queue_ext.then(|| ExtFiles {
-            dir: layout::consume_queue_ext_dir(&root),
-            file_bytes: now.store.mapped_file_size_consume_queue_ext.max(1) as usize,
-        });
-        let (queues, damaged_from) = QueueTable::load(&queue_dir, queue_bytes, ext, &view)?;
-        if segments.is_empty() {
-            queues.destroy_all()?;
-        }
-        let queues = Arc::new(queues);
-        let (slots, entries) = (now.store.max_hash_slot_num, now.store.max_index_num);
-        let index = Arc::new(Index::load(&layout::index_dir(&root), slots, entries)?);
+        let ends = EndsFile::load(&layout::ends_file(&root));
+        let loaded = load_derived(&now.store, &segments, &found, clean, ends.ends())?;
+        let Loaded { queues, index, begin } = loaded;
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
         durable.set_flushed(if clean { found.end } else { found.from });
@@ -151,16 +141,15 @@ impl Store {
             checkpoint: checkpoint.clone(),
             flags: flags.clone(),
         };
-        let from = recover::dispatch_from(&found, clean, queues.max_physical(), min);
-        let from = from.min(damaged_from);
-        let begin = Begin { from, end: found.end, crashed: !clean };
         let reput = Reput::new(log.clone(), derived, config.clone(), listener, begin)?;
         reput.catch_up();
         let store = Store {
+            written_from: found.end,
             log,
             allocate,
             durable: Arc::new(durable),
             checkpoint,
+            ends: Arc::new(Mutex::new(ends)),
             queues,
             index,
             reput: Arc::new(reput),
@@ -227,6 +216,7 @@ impl Store {
             queues: self.queues.clone(),
             index: self.index.clone(),
             checkpoint: self.checkpoint.clone(),
+            ends: self.ends.clone(),
             config: self.config.clone(),
             stop: self.stop.clone(),
         }
@@ -289,6 +279,7 @@ impl Store {
         // the checkpoint goes on to speak of full files only.
         self.index.flush()?;
         self.checkpoint.flush(logics)?;
+        flush::save_ends(&self.queues, &self.index, &self.ends)?;
         if self.flags.has(Refusal::NotWriteable) || self.durable.flushed() < self.log.max_offset() {
             return Err(Error::Corrupt("the commit log is not all on disk".to_owned()));
         }
@@ -367,6 +358,47 @@ fn recover_log(
     recover::recover(segments, trusted, clean, config.check_crc_on_recover)
 }
 
+/// Consume queues and index as found, and from where on dispatch makes them complete.
+struct Loaded {
+    queues: Arc<QueueTable>,
+    index: Arc<Index>,
+    begin: Begin,
+}
+
+fn load_derived(
+    config: &StoreConfig,
+    segments: &Segments,
+    found: &recover::Recovered,
+    clean: bool,
+    ends: &Ends,
+) -> Result<Loaded> {
+    let root = config.root();
+    let min = segments.min_offset().unwrap_or(0);
+    let stands = |topic: &str, id, offset, unit| {
+        recover::stands(segments, topic, id, offset, unit).is_some()
+    };
+    // After a crash units may be torn: what is read of the log is dispatched again anyway.
+    let known = if clean { found.end } else { found.from };
+    let view = LogView { min, end: known, stands: &stands };
+    let queue_bytes = config.mapped_file_size_consume_queue.max(1) as usize;
+    let (dir, ext) = (layout::consume_queue_dir(&root), ext_files(config, &root));
+    let (queues, mut damaged_from) = QueueTable::load(&dir, queue_bytes, ext, &view)?;
+    if segments.is_empty() {
+        queues.destroy_all()?;
+    }
+    let (slots, entries) = (config.max_hash_slot_num, config.max_index_num);
+    let mut index = Index::load(&layout::index_dir(&root), slots, entries)?;
+    let mut index_from = i64::MAX;
+    if clean {
+        index_from = index.mend(&ends.index, &view)?;
+        damaged_from = damaged_from.min(queues.lacks_from(ends, &view)).min(index_from);
+    }
+    let from = recover::dispatch_from(found, clean, queues.max_physical(), min).min(damaged_from);
+    let index_unsure = !clean || index_from < i64::MAX;
+    let begin = Begin { from, end: found.end, index_unsure };
+    Ok(Loaded { queues: Arc::new(queues), index: Arc::new(index), begin })
+}
+
 fn commit_log_dir(config: &StoreConfig) -> Result<PathBuf> {
     match config.store_path_commit_log.as_deref() {
         Some(paths) if paths.contains(',') => Err(Error::Config(format!(
@@ -374,6 +406,13 @@ fn commit_log_dir(config: &StoreConfig) -> Result<PathBuf> {
         ))),
         _ => Ok(config.commit_log_dir()),
     }
+}
+
+fn ext_files(config: &StoreConfig, root: &Path) -> Option<ExtFiles> {
+    config.enable_consume_queue_ext.then(|| ExtFiles {
+        dir: layout::consume_queue_ext_dir(root),
+        file_bytes: config.mapped_file_size_consume_queue_ext.max(1) as usize,
+    })
 }
 
 fn file_bytes(config: &StoreConfig) -> Result<usize> {

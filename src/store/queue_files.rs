@@ -5,7 +5,7 @@
 //! not used for longest go (second chance), and those idle for a while go in any case.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -197,6 +197,19 @@ impl QueueFiles {
         })??;
         debug_assert!(room, "a unit never spans files");
         Ok(())
+    }
+
+    /// Writes published bytes anew, by way of the file: whoever reads them at this moment sees some
+    /// old and some new ones, which no check lets pass.
+    pub fn overwrite(&self, offset: i64, bytes: &[u8]) -> Result<()> {
+        let Some(slot) = self.slot(offset) else { return Ok(()) };
+        let path = self.path(slot.start);
+        sys::file::open(&path, OpenOptions::new().write(true))
+            .and_then(|file| {
+                sys::file::write_at(&file, &path, bytes, (offset - slot.start) as u64)?;
+                sys::file::sync_data(&file, &path)
+            })
+            .what(|| format!("repair {}", path.display()))
     }
 
     /// Makes the next file. `start` counts only when there are none: the offset to begin with,

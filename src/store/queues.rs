@@ -1,13 +1,15 @@
 //! All consume queues, by topic and queue id.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
 use super::consume_queue_ext::{Ext, ExtUnit};
+use super::ends::Ends;
 use super::queue_files::{Maps, QueueFiles};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
@@ -39,6 +41,8 @@ pub struct QueueTable {
     /// Held while a topic's files are deleted, and to add a queue: the files of a new queue are
     /// those of a deleted one, by name. Taken before `topics`.
     deleting: Mutex<()>,
+    /// A topic was deleted.
+    forgotten: AtomicBool,
     /// Queues with units that may not be on disk yet, each once.
     dirty: Mutex<Vec<Arc<Queue>>>,
 }
@@ -66,6 +70,7 @@ impl QueueTable {
                 })),
                 topics: RwLock::default(),
                 deleting: Mutex::default(),
+                forgotten: AtomicBool::new(false),
                 dirty: Mutex::default(),
             };
         let mut places = Vec::new();
@@ -234,6 +239,7 @@ impl QueueTable {
     pub fn delete_topic(&self, topic: &str) -> Result<()> {
         let _deleting = self.deleting();
         let Some(queues) = self.write().remove(topic) else { return Ok(()) };
+        self.forgotten.store(true, Release);
         for queue in &queues {
             queue.destroy()?;
         }
@@ -260,6 +266,42 @@ impl QueueTable {
 
 /// What the start and the flush thread do.
 impl QueueTable {
+    /// Offset after the last unit on disk, of every queue that has one.
+    pub fn ends(&self) -> BTreeMap<String, BTreeMap<i32, i64>> {
+        let topics = self.read();
+        let ends = topics.iter().map(|(topic, queues)| {
+            let ends = queues.iter().map(|queue| (queue.queue_id(), queue.flushed_offset()));
+            (topic.to_string(), ends.filter(|(_, end)| *end > 0).collect())
+        });
+        ends.filter(|(_, queues): &(_, BTreeMap<_, _>)| !queues.is_empty()).collect()
+    }
+
+    /// The lowest physical offset from which on a queue lacks units that were on disk; the highest
+    /// number when none does.
+    pub fn lacks_from(&self, known: &Ends, log: &LogView<'_>) -> i64 {
+        let mut from = i64::MAX;
+        let all = known.queues.iter().flat_map(|(topic, queues)| {
+            queues.iter().map(move |(id, end)| (topic.as_str(), *id, *end))
+        });
+        for (topic, id, end) in all {
+            let queue = self.get(topic, id);
+            let has = queue.as_ref().map_or(0, |queue| queue.max_offset());
+            let begin = queue.map_or(0, |queue| queue.max_physical()).max(log.min);
+            if has < end && begin < log.end {
+                let cost = log.end - begin;
+                log::warn!(target: "store", "{topic}@{id}: {} messages are missing from {has} on, \
+                    dispatched again from {begin}, {cost} bytes of the log", end - has);
+                from = from.min(begin);
+            }
+        }
+        from
+    }
+
+    /// Whether a topic was deleted since the last call.
+    pub fn has_forgotten(&self) -> bool {
+        self.forgotten.swap(false, AcqRel)
+    }
+
     /// Deletes every queue: the log they point into is not there.
     pub fn destroy_all(&self) -> Result<()> {
         self.topics().iter().try_for_each(|topic| self.delete_topic(topic))

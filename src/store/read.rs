@@ -12,11 +12,13 @@ use super::mapped::MappedFile;
 use super::status::GetStatus;
 use crate::base::slice::Slice;
 use crate::config::{BrokerConfig, BrokerRole, StoreConfig};
-use crate::message::record::{self, RecordView};
+use crate::message::record::{self, Checked, RecordView};
 use crate::sys;
 
 /// A get looks at this many units at least before it gives up on finding a match.
 const SCAN_UNITS_MIN: usize = 800;
+/// So many damaged messages in a row are passed over in a search by time.
+const DAMAGED_UNITS_MAX: i64 = 1000;
 /// Bytes of a record up to and with the field that says where it stands.
 const HEAD_BYTES: usize = 36;
 
@@ -120,10 +122,15 @@ impl Store {
             return nothing(GetStatus::OffsetFoundNull, next, (min, max));
         };
         let limits = Limits::new(&config.store, max_count, &self.log);
+        let check_below = limits.cold_below.max(self.written_from);
+        let check = |offset, unit: Unit| match unit.physical_offset < check_below {
+            true => self.checked(&queue, offset, unit),
+            false => Some(unit),
+        };
         let mut scan = Scan::new(&self.log, &queue, &limits);
         let mut scanned = 0;
         for unit in units.iter().take(SCAN_UNITS_MIN.max(limits.count)) {
-            if !scan.unit(unit, pass) {
+            if !scan.unit(unit, pass, |unit| check(offset + scanned, unit)) {
                 break;
             }
             scanned += 1;
@@ -147,9 +154,17 @@ impl Store {
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, time: i64) -> i64 {
         let Some(queue) = self.queues.get(topic, queue_id) else { return 0 };
         let (min, max) = (queue.min_offset(), queue.max_offset());
-        let stored = |offset| self.stored_at(&queue, offset);
-        // The first message stored at or after `time`. What cannot be read is old and being
-        // deleted, so it counts as before.
+        let log_min = self.min_physical_offset();
+        // A damaged message counts as the next whole one.
+        let stored = |offset: i64| {
+            let gone = |unit: Unit| unit != Unit::BLANK && unit.physical_offset < log_min;
+            let whole = |at| self.stored_at(&queue, at);
+            whole(offset).or_else(|| match queue.unit(offset).is_none_or(gone) {
+                true => None,
+                false => (offset + 1..max.min(offset + DAMAGED_UNITS_MAX)).find_map(whole),
+            })
+        };
+        // The first message stored at or after `time`. What is gone is old, so it counts as before.
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -190,12 +205,13 @@ impl Store {
         RecordView::new(record.as_bytes()).map(|record| record.store_timestamp())
     }
 
-    /// The whole record that begins at a physical offset; `None` when none begins there.
+    /// The whole record that begins at a physical offset; `None` when none begins there, or it is
+    /// damaged.
     pub fn record_at(&self, physical_offset: i64) -> Option<Slice> {
         let file = self.log.segments().find(physical_offset)?;
         let position = usize::try_from(physical_offset - file.start()).ok()?;
         let rest = file.bytes(position, file.wrote().checked_sub(position)?)?;
-        let record = RecordView::new(rest)?;
+        let Checked::Record(record) = RecordView::parse(rest, true) else { return None };
         if record.physical_offset() != physical_offset {
             return None;
         }
@@ -204,7 +220,8 @@ impl Store {
 
     /// The whole record at a queue offset; `None` when it is not there, or not whole.
     pub fn record_in_queue(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Slice> {
-        let unit = self.queues.get(topic, queue_id)?.unit(offset)?;
+        let queue = self.queues.get(topic, queue_id)?;
+        let unit = self.checked(&queue, offset, queue.unit(offset)?)?;
         let record = self.record_at(unit.physical_offset)?;
         let view = RecordView::new(record.as_bytes())?;
         (view.topic() == topic && view.queue_offset() == offset).then_some(record)
@@ -323,8 +340,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Looks at the next unit; false when the result is full without it.
-    fn unit(&mut self, unit: Unit, pass: &Pass) -> bool {
+    /// Looks at the next unit, which `check` may replace; false when the result is full without it.
+    fn unit(&mut self, unit: Unit, pass: &Pass, check: impl Fn(Unit) -> Option<Unit>) -> bool {
         self.last_physical = unit.physical_offset;
         if unit.physical_offset < self.gone_below {
             return true;
@@ -336,7 +353,9 @@ impl<'a> Scan<'a> {
         if !pass.unit(self.queue, unit.tags_code) {
             return true;
         }
-        match self.position(unit.physical_offset, size) {
+        let checked = check(unit);
+        let size = checked.map_or(size, |unit| usize::try_from(unit.size).unwrap_or(0));
+        match checked.and_then(|unit| self.position(unit.physical_offset, size)) {
             Some(position) if !self.passes(position, size, pass) => {}
             Some(position) => {
                 if position != self.open.0 + self.open.1 {

@@ -1,7 +1,10 @@
 //! Where the log really ends, found at start.
 //!
-//! Records are read from a file that is surely on disk; the first bytes that are no record are the
-//! end. Records whose queue entries may be missing are dispatched again from `dispatch_from`.
+//! Records are read from a file that is surely on disk; where no record follows any more is the
+//! end. Damaged bytes between records are passed over: RocketMQ would end the log there. Records
+//! whose queue entries may be missing are dispatched again from `dispatch_from`.
+
+use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::consume_queue::Unit;
@@ -14,6 +17,8 @@ use crate::base::{Error, Result};
 use crate::message::property;
 use crate::message::record::{self, Checked, RecordView};
 
+/// No record is expected behind so many zeros, more than a record's body has.
+const DAMAGE_GAP_BYTES: usize = 8 * 1024 * 1024;
 /// After a normal stop this many files are read.
 const FILES_AFTER_STOP: usize = 3;
 /// How far is told after so many bytes.
@@ -48,15 +53,13 @@ pub fn recover(
     };
     let mut found = Recovered { from: file.start(), end: file.start(), store_timestamp: 0 };
     let total = files[first..].iter().map(|file| file.size() as u64).sum();
-    let mut reading = Reading {
-        check_crc,
-        clean,
-        progress: Progress::new("recovery of the log", total),
-        done: 0,
-    };
-    for file in &files[first..] {
-        let at = read_file(file, &mut reading, &mut found.store_timestamp)?;
-        reading.done += file.size() as u64;
+    let mut told = Told { progress: Progress::new("recovery of the log", total), done: 0 };
+    for (index, file) in files.iter().enumerate().skip(first) {
+        let more = files[index + 1..].iter().any(|file| begins_with_record(file));
+        let alone = found.store_timestamp == 0;
+        let read = Reading { file, more: more && clean, check_crc, clean, alone };
+        let at = read.to_end(&mut told, &mut found.store_timestamp)?;
+        told.done += file.size() as u64;
         found.end = file.start() + at as i64;
         if at < file.size() {
             break;
@@ -64,17 +67,14 @@ pub fn recover(
     }
     report(&files, &found, clean);
     segments.truncate(found.end)?;
-    if !clean && let Some(file) = segments.find(found.end) {
+    if let Some(file) = segments.find(found.end) {
         clear_stale(&file)?;
     }
     Ok(found)
 }
 
-/// How records are read, and how far that has come.
-struct Reading {
-    check_crc: bool,
-    /// The last run stopped in order.
-    clean: bool,
+/// How far reading has come.
+struct Told {
     progress: Progress,
     /// Bytes of the files before.
     done: u64,
@@ -92,31 +92,107 @@ fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
     }
 }
 
-/// Reads records; returns the position of the first byte that is none, the size when the file is
-/// good to its end. Refuses a file of another layout.
-fn read_file(file: &MappedFile, how: &mut Reading, store_timestamp: &mut i64) -> Result<usize> {
+fn begins_with_record(file: &MappedFile) -> bool {
     let bytes = file.bytes(0, file.size()).unwrap_or_default();
-    let (mut at, mut told) = (0, 0);
-    while at < bytes.len() {
-        if at - told >= PROGRESS_STEP {
-            told = at;
-            how.progress.reached(how.done + at as u64);
-        }
-        refuse_foreign(file, &bytes[at..], at)?;
-        match RecordView::parse(&bytes[at..], how.check_crc) {
-            // A record of another place is left over from what the file held before.
-            Checked::Record(record)
-                if record.physical_offset() == file.start() + at as i64
-                    && (how.clean || !is_torn(&record, at)) =>
-            {
-                *store_timestamp = record.store_timestamp();
-                at += record.total_size() as usize;
+    matches!(RecordView::parse(bytes, true), Checked::Record(record)
+        if record.physical_offset() == file.start())
+}
+
+/// One file being read.
+struct Reading<'a> {
+    file: &'a MappedFile,
+    /// A later file begins with a record.
+    more: bool,
+    check_crc: bool,
+    /// The last run stopped in order: bad bytes are damage, not the end of what was written.
+    clean: bool,
+    /// No record was met before this file.
+    alone: bool,
+}
+
+impl Reading<'_> {
+    /// Returns the position of the first byte behind the records, the size when the log goes on in
+    /// the next file. Refuses a file of another layout.
+    fn to_end(&self, how_far: &mut Told, store_timestamp: &mut i64) -> Result<usize> {
+        let bytes = self.file.bytes(0, self.file.size()).unwrap_or_default();
+        let (mut at, mut told) = (0, 0);
+        while at < bytes.len() {
+            if at - told >= PROGRESS_STEP {
+                told = at;
+                how_far.progress.reached(how_far.done + at as u64);
             }
-            Checked::Blank(_) => return Ok(bytes.len()),
-            _ => break,
+            match RecordView::parse(&bytes[at..], self.check_crc) {
+                // A record of another place is left over from what the file held before.
+                Checked::Record(record) if self.is_here(&record, at) => {
+                    self.refuse_newer(bytes, at)?;
+                    *store_timestamp = record.store_timestamp();
+                    at += record.total_size() as usize;
+                }
+                Checked::Blank(left) if fills(left, bytes.len() - at) => return Ok(bytes.len()),
+                _ => {
+                    self.refuse_newer(bytes, at)?;
+                    match self.behind_damage(bytes, at, *store_timestamp) {
+                        Some(next) => at = next,
+                        None => {
+                            self.refuse_foreign(bytes, at)?;
+                            return Ok(if self.more { bytes.len() } else { at });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn is_here(&self, record: &RecordView<'_>, at: usize) -> bool {
+        record.physical_offset() == self.file.start() + at as i64
+            && (self.clean || !is_torn(record, at))
+    }
+
+    /// The next record behind bytes that are none. In the last file only one that was stored after
+    /// those before: what RocketMQ has cut off stays in the file, and is older than what follows.
+    fn behind_damage(&self, bytes: &[u8], at: usize, stored: i64) -> Option<usize> {
+        if !self.clean {
+            return None;
+        }
+        let gap = if self.more { usize::MAX } else { DAMAGE_GAP_BYTES };
+        let next = next_record(bytes, at, self.file.start(), gap)?;
+        let view = RecordView::new(&bytes[next..])?;
+        if !self.more && view.store_timestamp() < stored {
+            return None;
+        }
+        log::error!(target: "store", "{}: {} bytes from {at} on are damaged and passed over",
+            self.file.path().display(), next - at);
+        Some(next)
+    }
+
+    /// Records of RocketMQ 5's second format, which RocketMQ 4.9 would take for the end.
+    fn refuse_newer(&self, bytes: &[u8], at: usize) -> Result<()> {
+        match magic_at(bytes, at) {
+            Some(record::MAGIC_V2) => {
+                self.refuse(at, "a record of RocketMQ 5's V2 format, which is not written here")
+            }
+            _ => Ok(()),
         }
     }
-    Ok(at)
+
+    /// A log that begins with the magic of some other program and has no record. (Of a head that a
+    /// crash tore apart, bytes are missing, that is zero.)
+    fn refuse_foreign(&self, bytes: &[u8], at: usize) -> Result<()> {
+        let magic = magic_at(bytes, at).filter(|_| at == 0 && self.alone && !self.more);
+        match magic.map(i32::to_be_bytes) {
+            Some(magic) if !magic.contains(&0) && !is_ours(i32::from_be_bytes(magic)) => {
+                self.refuse(at, "the magic of no RocketMQ record")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, at: usize, why: &str) -> Result<()> {
+        let offset = self.file.start() + at as i64;
+        let path = self.file.path().display();
+        Err(Error::Corrupt(format!("{path}: at offset {offset} {why}")))
+    }
 }
 
 /// Whether topic and properties, which no sum covers, end in a sector that was never written.
@@ -129,22 +205,49 @@ fn is_torn(record: &RecordView<'_>, at: usize) -> bool {
     sectors.any(|from| bytes[from..bytes.len().min(from + SECTOR)].iter().all(|byte| *byte == 0))
 }
 
-/// What RocketMQ 4.9 would take for the end of the log, and cut off: records of version 5's second
-/// format, and files that begin with a magic of some other program. (Of a head that a crash tore
-/// apart, bytes are missing, that is zero. What follows a record may be anything after a crash.)
-fn refuse_foreign(file: &MappedFile, bytes: &[u8], at: usize) -> Result<()> {
-    let Some(&magic) = bytes.get(4..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(()) };
-    let why = match i32::from_be_bytes(magic) {
-        record::MAGIC_V1 | record::MAGIC_BLANK => return Ok(()),
-        record::MAGIC_V2 => "a record of RocketMQ 5's V2 format, which is not written here",
-        _ if at == 0 && !magic.contains(&0) => "the magic of no RocketMQ record",
-        _ => return Ok(()),
-    };
-    let offset = file.start() + at as i64;
-    Err(Error::Corrupt(format!("{}: at offset {offset} {why}", file.path().display())))
+fn is_ours(magic: i32) -> bool {
+    matches!(magic, record::MAGIC_V1 | record::MAGIC_BLANK)
 }
 
-fn report(files: &[std::sync::Arc<MappedFile>], found: &Recovered, clean: bool) {
+fn magic_at(bytes: &[u8], at: usize) -> Option<i32> {
+    bytes.get(at + 4..).and_then(<[u8]>::first_chunk).copied().map(i32::from_be_bytes)
+}
+
+/// Whether a blank record that says so fills the bytes left of its file.
+pub fn fills(says: i32, left: usize) -> bool {
+    usize::try_from(says) == Ok(left)
+}
+
+/// Position of the first whole record after `at` that says it stands there; `start` is the offset
+/// of the file. Given up after so many zeros.
+pub fn next_record(bytes: &[u8], at: usize, start: i64, zeros_max: usize) -> Option<usize> {
+    const STEP: usize = 64 * 1024;
+    let magic = record::MAGIC_V1.to_be_bytes();
+    let mut from = at + 5;
+    let mut zeros = 0;
+    while from + 4 <= bytes.len() {
+        let until = (from + STEP).min(bytes.len() - 3);
+        let block = &bytes[from..until + 3];
+        let empty = block.iter().all(|byte| *byte == 0);
+        zeros = if empty { zeros + STEP } else { 0 };
+        if zeros > zeros_max {
+            return None;
+        }
+        let mut places = block.windows(4).enumerate().filter(|(_, word)| !empty && **word == magic);
+        let found = places.find(|(index, _)| {
+            let place = from + index - 4;
+            matches!(RecordView::parse(&bytes[place..], true), Checked::Record(record)
+                if record.physical_offset() == start + place as i64)
+        });
+        if let Some((index, _)) = found {
+            return Some(from + index - 4);
+        }
+        from = until;
+    }
+    None
+}
+
+fn report(files: &[Arc<MappedFile>], found: &Recovered, clean: bool) {
     let lost = files.iter().filter(|file| file.start() > found.end).filter(
         |file| matches!(file.bytes(0, 8), Some(head) if head.iter().any(|byte| *byte != 0)),
     );
@@ -179,24 +282,39 @@ fn clear_stale(file: &MappedFile) -> Result<()> {
     file.flush(file.wrote(), cleared).what(|| format!("flush {}", file.path().display()))
 }
 
-/// The record that the unit of a queue names, when it is one of that queue. Its offset may be a
-/// higher one than the unit's where RocketMQ closed a gap.
+/// A record that a unit of a queue names.
+pub struct Named {
+    file: Arc<MappedFile>,
+    position: usize,
+    len: usize,
+}
+
+impl Named {
+    /// Whether its body has the CRC that it says.
+    pub fn is_whole(&self) -> bool {
+        let bytes = self.file.bytes(self.position, self.len).unwrap_or_default();
+        matches!(RecordView::parse(bytes, true), Checked::Record(_))
+    }
+}
+
+/// The record that the unit at `offset` of a queue names, when it is the one of that place.
 pub fn stands(
     segments: &Segments,
     topic: &str,
     queue_id: i32,
     offset: i64,
     unit: Unit,
-) -> Option<()> {
+) -> Option<Named> {
     let file = segments.find(unit.physical_offset)?;
     let position = usize::try_from(unit.physical_offset - file.start()).ok()?;
-    let bytes = file.bytes(position, usize::try_from(unit.size).ok()?)?;
-    let record = RecordView::new(bytes)?;
-    let whole = record.bytes().len() == bytes.len();
-    let here = record.physical_offset() == unit.physical_offset;
-    let ours =
-        record.topic() == topic && record.queue_id() == queue_id && record.queue_offset() >= offset;
-    (whole && here && (ours || also_in(&record, topic))).then_some(())
+    let len = usize::try_from(unit.size).ok()?;
+    let record = RecordView::new(file.bytes(position, len)?)?;
+    let here = record.bytes().len() == len && record.physical_offset() == unit.physical_offset;
+    let place = (record.topic(), record.queue_id(), record.queue_offset());
+    if !here || !(place == (topic, queue_id, offset) || also_in(&record, topic)) {
+        return None;
+    }
+    Some(Named { position, len, file })
 }
 
 /// Whether the record was put into this queue beside its own (light message queues).

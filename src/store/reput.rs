@@ -20,12 +20,13 @@ use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
 use super::multi;
 use super::queues::QueueTable;
+use super::recover::{fills, next_record};
 use super::running::{Refusal, RunningFlags};
 use crate::base::progress::Progress;
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, BrokerRole, Live};
-use crate::message::record::{self, Checked, RecordView};
+use crate::message::record::{Checked, RecordView};
 use crate::message::{flags, property, topic};
 
 /// Pause before dispatch tries again what the disk refused.
@@ -70,8 +71,8 @@ pub struct Begin {
     pub from: i64,
     /// End of the log at the start. Records below are dispatched without telling anyone.
     pub end: i64,
-    /// The last run did not stop in order: what a queue or index knows is not sure.
-    pub crashed: bool,
+    /// What the index has of records below is not sure: after a crash, or when it lost files.
+    pub index_unsure: bool,
 }
 
 /// What dispatch writes to.
@@ -329,7 +330,7 @@ impl Reput {
                     self.record(&record, position, round)?;
                     at + record.total_size() as usize
                 }
-                Checked::Blank(_) => file.size(),
+                Checked::Blank(left) if fills(left, file.size() - at) => file.size(),
                 bad => match self.after_bad(&file, at, &bad, round) {
                     Some(next) => next,
                     None => break,
@@ -358,7 +359,7 @@ impl Reput {
             return None;
         }
         let bytes = file.bytes(0, file.wrote()).unwrap_or_default();
-        let next = next_record(bytes, at, file.start()).unwrap_or(bytes.len());
+        let next = next_record(bytes, at, file.start(), usize::MAX).unwrap_or(bytes.len());
         let why = match bad {
             Checked::WrongSize(size) => format!("a record whose size is not its {size} bytes"),
             Checked::Record(_) => "a record of another place".to_owned(),
@@ -395,7 +396,7 @@ impl Reput {
                 physical_offset: position,
                 store_timestamp: record.store_timestamp(),
             };
-            let again = self.begin.crashed && position < self.begin.end;
+            let again = self.begin.index_unsure && position < self.begin.end;
             let index = &self.derived.index;
             let put = if again { index.put_missing(&keyed) } else { index.put(&keyed) };
             put.map_err(|e| self.refuse(Refusal::IndexError, position, &e))?;
@@ -488,6 +489,12 @@ impl Reput {
         Ok(())
     }
 
+    /// The unit of a record at `position` of the log.
+    pub fn unit(&self, record: &RecordView<'_>, position: i64) -> Unit {
+        let tags_code = self.tags_code(record, &Properties::read(record.properties()));
+        Unit { physical_offset: position, size: record.total_size(), tags_code }
+    }
+
     fn tags_code(&self, record: &RecordView<'_>, properties: &Properties<'_>) -> i64 {
         if record.topic() == topic::SCHEDULE
             && let Some(level) = properties.delay.and_then(|level| level.parse::<i32>().ok())
@@ -533,16 +540,6 @@ fn further<'a>(
 /// The disk refused; the same record is tried again.
 #[derive(Debug, PartialEq, Eq)]
 struct Stalled;
-
-/// Position of the first whole record after `at` that says it stands there.
-fn next_record(bytes: &[u8], at: usize, start: i64) -> Option<usize> {
-    let magic = record::MAGIC_V1.to_be_bytes();
-    let candidates = bytes.get(at + 5..)?.windows(4).enumerate();
-    candidates.filter(|(_, word)| **word == magic).map(|(index, _)| at + 1 + index).find(|at| {
-        matches!(RecordView::parse(&bytes[*at..], true), Checked::Record(record)
-            if record.physical_offset() == start + *at as i64)
-    })
-}
 
 #[cfg(test)]
 mod tests;

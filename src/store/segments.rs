@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::layout;
-use super::mapped::MappedFile;
+use super::mapped::{MappedFile, PAGE_BYTES};
 use crate::base::error::IoContext;
 use crate::base::{Error, Result};
 use crate::sys;
@@ -32,8 +32,9 @@ impl Segments {
     }
 
     /// The files found in `dir`, each taken as completely written. An empty last file, left by a
-    /// crash while it was being made, is removed. Another name, length or a gap is an error naming
-    /// the file; directories are passed over.
+    /// crash while it was being made, is removed; a damaged one that is too short or too long gets
+    /// its length back. Another name, a gap, or the length of another configuration is an error
+    /// naming the file; directories are passed over.
     pub fn load(dir: impl Into<PathBuf>, size: usize) -> Result<Segments> {
         let segments = Segments::new(dir, size);
         let mut names = segments.names()?;
@@ -45,6 +46,7 @@ impl Segments {
                 names.pop();
             }
         }
+        segments.mend(&names)?;
         let mut files = Files::with_capacity(names.len());
         for start in names {
             let path = segments.path(start);
@@ -58,6 +60,29 @@ impl Segments {
         }
         *segments.write() = files;
         Ok(segments)
+    }
+
+    /// Gives files of a wrong length the right one: what is missing reads as zeros, as damage. Not
+    /// when all may be files of another `size`.
+    fn mend(&self, names: &[i64]) -> Result<()> {
+        let length = |start: &i64| fs::metadata(self.path(*start)).map(|meta| meta.len()).ok();
+        let size = self.size as u64;
+        let known = names.iter().any(|start| length(start) == Some(size));
+        let follow = names.windows(2).all(|pair| pair[0] + self.size as i64 == pair[1]);
+        for start in names {
+            let Some(length) = length(start).filter(|length| *length != size) else { continue };
+            // One file alone, of so round a length, may have been made with that.
+            if !follow || (!known && length.is_multiple_of(PAGE_BYTES as u64)) {
+                continue;
+            }
+            let path = self.path(*start);
+            log::error!(target: "store", "{}: {length} bytes long, gets its {size} back",
+                path.display());
+            sys::file::open(&path, fs::OpenOptions::new().write(true))
+                .and_then(|file| sys::file::set_len(&file, &path, size))
+                .what(|| format!("mend {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Start offsets of the files in the directory, unsorted.
@@ -303,8 +328,10 @@ mod tests {
         refused("00000000000000020000: does not follow");
         fs::remove_file(&odd).unwrap();
         let odd = dir.path().join(layout::segment_name(8192));
-        fs::write(&odd, [0; 100]).unwrap();
-        refused("00000000000000008192: 100 bytes long, expected 4096");
+        for length in [100, 5000] {
+            fs::write(&odd, vec![1; length]).unwrap();
+            assert_eq!(Segments::load(dir.path(), 4096).unwrap().max_offset(), 12288);
+        }
         fs::remove_file(&odd).unwrap();
         fs::write(dir.path().join("99999999999999999999"), [0; 4096]).unwrap();
         refused("99999999999999999999: not the name");

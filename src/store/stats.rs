@@ -47,6 +47,10 @@ pub struct Stats {
     pub dispatch_max_behind: AtomicI64,
     /// Bytes of messages that were deleted before all who consume them had.
     pub unconsumed_deleted_bytes: AtomicI64,
+    /// Reads that met a message whose record is damaged, and was passed over.
+    pub damaged_messages: AtomicI64,
+    /// Units of consume queues that were damaged and made again.
+    pub repaired_units: AtomicI64,
     distribution: [AtomicI64; DISTRIBUTION.len()],
     latency: Latency,
     windows: Mutex<Windows>,
@@ -156,6 +160,8 @@ impl Stats {
             ("getMissTps", rate(|sample| sample.missed)),
             ("getTotalTps", rate(|sample| sample.found + sample.missed)),
             ("getTransferedTps", rate(|sample| sample.transferred)),
+            ("damagedMessagesMet", self.damaged_messages.load(Relaxed).to_string()),
+            ("queueUnitsRepaired", self.repaired_units.load(Relaxed).to_string()),
             ("putLatency99", format!("{:.2}", windows.p99_ms)),
             ("putLatency999", format!("{:.2}", windows.p999_ms)),
         ]

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use disk::{Disk, Loss, Numbers};
 use run::{Run, Told};
 
+use super::fixture;
 use crate::base::clock;
 use crate::sys::faults;
 
@@ -25,15 +26,6 @@ const RUNS: usize = 4;
 /// Seeds of a test run, `CUTS * RUNS` disks each.
 const SEEDS: u64 = 45;
 const BEGAN: i64 = 1_700_000_000_000;
-
-/// Where disks are built: in memory where the system has that.
-fn place() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    match tempfile::tempdir_in(memory) {
-        Ok(dir) => dir,
-        Err(_) => tempfile::tempdir().unwrap(),
-    }
-}
 
 /// Removes what is in `dir`.
 fn empty(dir: &Path) {
@@ -163,7 +155,7 @@ fn every_cut_leaves_what_was_promised() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let place = place();
+                let place = fixture::in_memory();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end || failed.load(Ordering::Relaxed) != u64::MAX {

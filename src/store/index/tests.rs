@@ -109,6 +109,42 @@ fn times_bound_a_query() {
 }
 
 #[test]
+fn a_name_taken_by_a_file_that_cannot_be_used_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    clock::set_present(1_700_000_000_000);
+    let taken = dir.path().join(format!("{:017}", file_name(clock::now_ms())));
+    std::fs::write(&taken, "torn").unwrap();
+    let index = open(&dir, 10, 5);
+    index.put(&keyed("a", 7, 1)).unwrap();
+    assert_eq!(find(&index, "a"), [7]);
+    assert_eq!(names(dir.path()).unwrap().len(), 2);
+}
+
+/// After a crash older records that a file lacks are added to the last one.
+#[test]
+fn what_recovery_added_to_a_damaged_file_is_indexed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 10, 5);
+    (10..16).for_each(|n| index.put(&keyed("k", n, 1000)).unwrap());
+    index.put_missing(&keyed("late", 3, 500)).unwrap();
+    let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
+    drop(index);
+    let last = names(dir.path()).unwrap().pop().unwrap();
+    let log = LogView { min: 0, end: 100, stands: &|_, _, _, _| false };
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log).unwrap(), i64::MAX);
+    let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
+    // The physical offset where the header says that it ends.
+    std::os::unix::fs::FileExt::write_at(&file, &[0x7f; 8], 24).unwrap();
+    let mut index = open(&dir, 10, 5);
+    assert_eq!(index.mend(&ends, &log).unwrap(), 3);
+    assert!(!last.exists());
+    // A file of which nothing was on disk is no damage.
+    std::fs::write(&last, "torn").unwrap();
+    let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log).unwrap(), i64::MAX);
+}
+
+#[test]
 fn a_full_file_is_followed_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(&dir, 4, 5);

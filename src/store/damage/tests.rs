@@ -1,0 +1,291 @@
+//! A store whose files are damaged at random places: it starts, serves no wrong body, and loses
+//! only what the damaged bytes held. `scripts/fuzz-store` runs any number of cases.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::super::fixture::*;
+use super::super::{Store, layout};
+use crate::config::BrokerConfig;
+use crate::message::record::{self, RecordView};
+use crate::message::{MessageRef, property};
+
+const CASES: u64 = 1000;
+const TOPICS: [&str; 3] = ["A", "B", "%RETRY%C"];
+const QUEUES: i32 = 2;
+const MESSAGES: usize = 360;
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn new(seed: u64) -> Numbers {
+        let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        numbers.below(1);
+        numbers
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % end.max(1)
+    }
+
+    fn range(&mut self, len: usize) -> Range<usize> {
+        let from = self.below(len);
+        let more = 1 << self.below(12);
+        from..(from + 1 + self.below(more)).min(len)
+    }
+}
+
+fn tiny(root: &Path) -> BrokerConfig {
+    let mut config = config(root);
+    config.store.mapped_file_size_commit_log = 16 * 1024;
+    config.store.mapped_file_size_consume_queue = 20 * 40;
+    config.store.max_hash_slot_num = 20;
+    config.store.max_index_num = 100;
+    config
+}
+
+/// Where a message was stored, and what.
+struct Stored {
+    body: Vec<u8>,
+    key: String,
+    /// Its record in the log.
+    bytes: Range<usize>,
+}
+
+type Place = (&'static str, i32, i64);
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// A store as a stop in order, and as a crash leaves it.
+struct Original {
+    messages: BTreeMap<Place, Stored>,
+    clean: Files,
+    crashed: Files,
+}
+
+fn read_files(root: &Path) -> Files {
+    let mut files = Files::new();
+    let mut todo = vec![root.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => todo.push(path),
+                false => {
+                    let name = path.strip_prefix(root).unwrap().to_owned();
+                    files.insert(name, fs::read(&path).unwrap());
+                }
+            }
+        }
+    }
+    files
+}
+
+fn original() -> Original {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(tiny(dir.path()), |_| ());
+    store.start().unwrap();
+    let mut numbers = Numbers::new(1);
+    let mut messages = BTreeMap::new();
+    for n in 0..MESSAGES {
+        let topic = TOPICS[numbers.below(TOPICS.len())];
+        let queue_id = numbers.below(QUEUES as usize) as i32;
+        let body = format!("{n}.").repeat(1 + numbers.below(60)).into_bytes();
+        let key = format!("key{n}");
+        let mut properties = String::new();
+        property::push(&mut properties, property::KEYS, &key);
+        let put =
+            put(&store, &MessageRef { properties: &properties, ..message(topic, queue_id, &body) });
+        let from = put.physical_offset as usize;
+        let bytes = from..from + put.size as usize;
+        messages.insert((topic, queue_id, put.queue_offset), Stored { body, key, bytes });
+    }
+    settle(&store);
+    let crashed = read_files(dir.path());
+    store.stop();
+    Original { messages, clean: read_files(dir.path()), crashed }
+}
+
+/// Changes some bytes; returns which of the file's former ones are not what they were.
+fn damage(numbers: &mut Numbers, bytes: &mut Vec<u8>) -> (String, Vec<Range<usize>>) {
+    let len = bytes.len();
+    let range = numbers.range(len);
+    let text = |what: &str| format!("{what} {range:?}");
+    match numbers.below(6) {
+        0 => {
+            bytes.truncate(range.start);
+            let cut = range.start..len;
+            (format!("truncate at {}", range.start), Vec::from([cut]))
+        }
+        1 => {
+            bytes[range.clone()].fill(0);
+            (text("zero"), vec![range])
+        }
+        2 => {
+            bytes[range.start] ^= 1 << numbers.below(8);
+            let flipped = range.start..range.start + 1;
+            (text("flip at the start of"), Vec::from([flipped]))
+        }
+        3 => {
+            let more = 1 + numbers.below(5000);
+            bytes.extend((0..more).map(|_| numbers.below(256) as u8));
+            (format!("extend by {more}"), Vec::new())
+        }
+        4 => {
+            let to = numbers.below(len - range.len() + 1);
+            let other = to..to + range.len();
+            let (one, two) = (bytes[range.clone()].to_vec(), bytes[other.clone()].to_vec());
+            bytes[range.clone()].copy_from_slice(&two);
+            bytes[other.clone()].copy_from_slice(&one);
+            (format!("swap {range:?} with {other:?}"), vec![range, other])
+        }
+        _ => {
+            bytes[range.clone()].iter_mut().for_each(|byte| *byte = numbers.below(256) as u8);
+            (text("garbage"), vec![range])
+        }
+    }
+}
+
+/// Damages one file, or exchanges two; returns what was done, and the bytes of the log concerned.
+fn damage_one(numbers: &mut Numbers, files: &mut Files) -> (String, Vec<Range<usize>>) {
+    let kind = ["commitlog", "consumequeue", "index", "checkpoint"][numbers.below(4)];
+    let names: Vec<_> = files.keys().filter(|name| name.starts_with(kind)).cloned().collect();
+    let name = names[numbers.below(names.len())].clone();
+    let start = |name: &Path| {
+        let name = name.file_name().unwrap().to_str().unwrap();
+        if kind == "commitlog" { layout::parse_segment(name).unwrap() as usize } else { 0 }
+    };
+    if kind != "checkpoint" && numbers.below(8) == 0 {
+        let other = names[numbers.below(names.len())].clone();
+        let (one, two) = (files[&name].clone(), files[&other].clone());
+        let lost = [(&name, one.len()), (&other, two.len())];
+        let lost = lost.map(|(name, len)| start(name)..start(name) + len).to_vec();
+        files.insert(name.clone(), two);
+        files.insert(other.clone(), one);
+        let same = name == other || kind != "commitlog";
+        let text = format!("exchange {} with {}", name.display(), other.display());
+        return (text, if same { Vec::new() } else { lost });
+    }
+    let (text, ranges) = damage(numbers, files.get_mut(&name).unwrap());
+    let at = start(&name);
+    let ranges = match kind {
+        "commitlog" => ranges.into_iter().map(|range| at + range.start..at + range.end).collect(),
+        _ => Vec::new(),
+    };
+    (format!("{}: {text}", name.display()), ranges)
+}
+
+/// All messages of a queue by offset.
+fn served(store: &Store, topic: &str, queue_id: i32) -> BTreeMap<i64, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut offset = store.min_offset_in_queue(topic, queue_id);
+    while offset < store.max_offset_in_queue(topic, queue_id) {
+        let result = store.get(topic, queue_id, offset, 32, &all);
+        for message in record::decode_all(&bytes(&result)).unwrap() {
+            found.insert(message.queue_offset, message.body);
+        }
+        assert!(result.next_begin_offset > offset, "no way on from {offset}");
+        offset = result.next_begin_offset;
+    }
+    found
+}
+
+fn check(store: &Store, original: &Original, damaged: &[Range<usize>], index_is_whole: bool) {
+    let is_hit = |stored: &Stored| {
+        let bytes = &stored.bytes;
+        damaged.iter().any(|range| range.start < bytes.end && bytes.start < range.end)
+    };
+    for topic in TOPICS {
+        for queue_id in 0..QUEUES {
+            let served = served(store, topic, queue_id);
+            let range = (topic, queue_id, 0)..(topic, queue_id, i64::MAX);
+            for ((_, _, offset), stored) in original.messages.range(range) {
+                match served.get(offset) {
+                    Some(body) => assert!(
+                        *body == stored.body,
+                        "{topic}@{queue_id} {offset}: wrong body {:?}",
+                        String::from_utf8_lossy(body)
+                    ),
+                    None => assert!(is_hit(stored), "{topic}@{queue_id} {offset}: lost"),
+                }
+            }
+        }
+    }
+    let is_changed = |stored: &&Stored| {
+        let mut known = damaged.iter().filter(|range| range.end != usize::MAX);
+        known.any(|r| r.start < stored.bytes.end && stored.bytes.start < r.end)
+    };
+    let changed: Vec<_> = original.messages.values().filter(is_changed).map(|s| &s.body).collect();
+    for ((topic, ..), stored) in &original.messages {
+        let found = store.query(topic, &stored.key, 32, 0, i64::MAX);
+        let bodies = found
+            .slices
+            .iter()
+            .map(|slice| RecordView::new(slice.as_bytes()).unwrap().body().to_vec());
+        let bodies: Vec<_> = bodies.collect();
+        // No sum covers the properties: a damaged record may name another's key.
+        let may = |body: &Vec<u8>| *body == stored.body || changed.contains(&body);
+        assert!(bodies.iter().all(may), "{}: wrong body", stored.key);
+        assert!(!bodies.is_empty() || is_hit(stored) || !index_is_whole, "{} lost", stored.key);
+    }
+}
+
+fn case(original: &Original, seed: u64) {
+    let mut numbers = Numbers::new(seed);
+    let crashed = numbers.below(2) == 1;
+    let mut files = if crashed { original.crashed.clone() } else { original.clean.clone() };
+    let (what, mut damaged) = damage_one(&mut numbers, &mut files);
+    // After a crash the first bad bytes are the end of what was written.
+    if crashed && let Some(first) = damaged.iter().map(|range| range.start).min() {
+        damaged.push(first..usize::MAX);
+    }
+    let dir = in_memory();
+    for (name, bytes) in &files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let work = std::panic::AssertUnwindSafe(|| {
+        let store = open_with(tiny(dir.path()), |_| ());
+        check(&store, original, &damaged, !what.contains("index/"));
+        if seed.is_multiple_of(8) {
+            store.start().unwrap();
+            let put = put(&store, &message("A", 0, b"after"));
+            settle(&store);
+            let served = served(&store, "A", 0);
+            assert_eq!(served.get(&put.queue_offset).map(Vec::as_slice), Some(&b"after"[..]));
+            store.stop();
+        }
+    });
+    if let Err(panic) = std::panic::catch_unwind(work) {
+        eprintln!("seed {seed}: {what}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn damaged_stores_start_and_lie_not() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let first = number("FUZZ_SEED").unwrap_or(1);
+    let count = number("FUZZ_CASES").unwrap_or(CASES);
+    let original = original();
+    let next = std::sync::atomic::AtomicU64::new(first);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    case(&original, seed);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,55 @@
+//! What the consume queues and index files were known to hold, kept beside them.
+//!
+//! A queue whose last units were lost looks like one that never had them. So with each thorough
+//! flush, and at the end, a file says how many units and entries are on disk: a queue or an index
+//! file that has fewer at the start is damaged, and dispatched again. RocketMQ does not know the
+//! file; what it adds makes the numbers too low, which says nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Result, json, persist};
+
+/// The numbers, all of them lower bounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Ends {
+    /// Topic, queue id, offset after the last unit.
+    pub queues: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Name of an index file, number of its next entry.
+    pub index: BTreeMap<String, i32>,
+}
+
+/// The file.
+pub struct EndsFile {
+    path: PathBuf,
+    saved: Ends,
+}
+
+impl EndsFile {
+    /// Reads the file; one that is missing or damaged says nothing.
+    pub fn load(path: &Path) -> EndsFile {
+        let parse = |text: &str| json::from_str(text);
+        let saved = persist::load_with_bak(path, parse).unwrap_or_else(|e| {
+            log::warn!(target: "store", "not used: {e}");
+            None
+        });
+        EndsFile { path: path.to_owned(), saved: saved.unwrap_or_default() }
+    }
+
+    /// What it said.
+    pub fn ends(&self) -> &Ends {
+        &self.saved
+    }
+
+    /// Writes the numbers when they are others.
+    pub fn save(&mut self, ends: Ends) -> Result<()> {
+        if self.saved != ends {
+            persist::save(&self.path, &json::to_string(&ends))?;
+            self.saved = ends;
+        }
+        Ok(())
+    }
+}
