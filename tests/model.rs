@@ -197,8 +197,8 @@ impl World {
             }
             let queue = self.numbers.below(QUEUES) as i32;
             let command = send_v2(TOPIC, queue, &properties(&text), &body);
-            self.peer.as_mut().unwrap().send(&command);
             self.remember(&key, body, level, true);
+            self.peer.as_mut().unwrap().send(&command);
         }
         std::thread::sleep(Duration::from_micros(self.numbers.below(2000) as u64));
         self.peer = None;

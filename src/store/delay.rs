@@ -172,12 +172,11 @@ impl Delivery {
 
     /// Gives each level a turn; returns the pause until the next round.
     fn round(&self) -> Duration {
-        let now = clock::now_ms();
         let mut pause = PAUSE_MAX_MS.min(self.levels.shortest_ms());
         for level in 1..=self.levels.max_level() {
-            match self.turn(level, now) {
+            match self.turn(level) {
                 Turn::More => pause = 0,
-                Turn::NotBefore(due) => pause = pause.min(due - now),
+                Turn::NotBefore(due) => pause = pause.min(due - clock::now_ms()),
                 Turn::Failed => pause = pause.min(PAUSE_MIN.as_millis() as i64),
             }
         }
@@ -186,7 +185,7 @@ impl Delivery {
     }
 
     /// Delivers what is due of a level, as far as one turn goes.
-    fn turn(&self, level: i32, now: i64) -> Turn {
+    fn turn(&self, level: i32) -> Turn {
         let Some(queue) = self.store.queues.get(topic::SCHEDULE, level - 1) else {
             return Turn::NotBefore(i64::MAX);
         };
@@ -199,8 +198,10 @@ impl Delivery {
                 turn = Turn::NotBefore(i64::MAX);
                 break;
             };
-            // A time further away than the delay means that the clock was set back.
             let asked = self.asked(&queue, &unit, level);
+            // A time further away than the delay means that the clock was set back: the time is
+            // looked at after the unit, which may have come just now.
+            let now = clock::now_ms();
             let due = asked.min(self.levels.deliver_at(level, now));
             if due > now && due == asked {
                 turn = Turn::NotBefore(due);

@@ -97,7 +97,7 @@ class Inbox:
         )
         started = threading.Event()
         threading.Thread(target=self.listen, args=[started], daemon=True).start()
-        assert started.wait(20), "the consumer did not start"
+        assert started.wait(60), "the consumer did not start"
 
     def listen(self, started):
         for line in self.process.stdout:

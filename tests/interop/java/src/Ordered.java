@@ -151,9 +151,10 @@ final class Ordered {
 
     /** False puts the messages off, once: they come again before those behind them. */
     private boolean receive(String name, List<MessageExt> messages) {
-        String key = messages.get(0).getKeys();
-        if (key.endsWith("7") && suspended.add(key)) {
-            return false;
+        for (MessageExt one : messages) {
+            if (one.getKeys().endsWith("7") && suspended.add(one.getKeys())) {
+                return false;
+            }
         }
         for (MessageExt one : messages) {
             String[] parts = one.getKeys().split(":");
