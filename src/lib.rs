@@ -82,10 +82,10 @@
 //!
 //! Taken in this order, never the other way round: the round of `store/reput.rs`, under which what
 //! is dispatched looks into hold and filters; topics, groups, offsets, clients, hold, filters;
-//! then, in the store, the put lock, then the waiters of `durable`. No lock that a send or a pull
-//! waits for is held across a system call that can block on the disk, except while the commit log
-//! rolls to its next file and while the round appends to queues and index. A connection's output
-//! lock is the innermost of all.
+//! then, in the store, the put lock, then the waiters of `durable`. Nothing is locked across a
+//! system call that can block on the disk, except the commit log while it rolls to its next file,
+//! the round while it appends, and the file of a table while it is written (`base/persist.rs`). A
+//! connection's output lock is the innermost of all.
 //!
 //! # Unsafe code
 //!

@@ -169,13 +169,9 @@ fn batch(
     config: &BrokerConfig,
     request: &Request,
     header: &SendMessage,
-    topic_config: &TopicConfig,
+    topic: &TopicConfig,
     queue_id: i32,
 ) -> Result<Outcome> {
-    if header.topic.starts_with(topic::RETRY_PREFIX) {
-        let remark = format!("batch request does not support retry group {}", header.topic);
-        return Err(Error::refused(response::MESSAGE_ILLEGAL, remark));
-    }
     let given = header.properties.unwrap_or_default();
     let Facts { wait, delay, .. } = facts(given)?;
     if header.sys_flag & flags::TRANSACTION_MASK != 0 || delay > 0 {
@@ -184,7 +180,7 @@ fn batch(
     let mut text = String::with_capacity(given.len() + 64);
     text.push_str(given);
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
-    let (place, sys_flag) = ((header.topic, queue_id), sys_flag(header, topic_config));
+    let (place, sys_flag) = ((header.topic, queue_id), sys_flag(header, topic));
     let put = broker.store.put_batch(&received(broker, request, header, place, sys_flag, &text));
     let put = if wait { put } else { put.without_waiting() };
     let sent = Sent { topic: header.topic, queue_id, messages: put.batch_offsets.len() as u64 };

@@ -326,6 +326,8 @@ mod tests {
         {
             Outgoing::batch(&[plain.clone(), odd], LIMITS).expect_err("of another kind");
         }
+        let retried = Message::new("%RETRY%g", "x");
+        Outgoing::batch(&[retried.clone(), retried], LIMITS).expect_err("a retry topic");
         Outgoing::batch(&[], LIMITS).expect_err("empty");
     }
 
