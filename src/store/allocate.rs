@@ -17,8 +17,11 @@ use crate::sys;
 
 /// Pause before a file that could not be made is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Pages are prefaulted in steps of this much, so that the writer finds the nearest first.
-const WARM_STEP_BYTES: i64 = 1024 * 1024;
+/// Pages are prefaulted in steps of this much, as the writer goes on: making megabytes ready at once
+/// would keep a processor from all other threads for many milliseconds.
+const WARM_STEP_BYTES: i64 = 256 * 1024;
+/// Flushes that write less are small: large folios would have them write more than is new.
+const SMALL_FLUSH_BYTES: i64 = 256 * 1024;
 
 /// The next file, and how far the log is warm.
 pub struct Allocate {
@@ -32,8 +35,8 @@ pub struct Allocate {
     asked: AtomicBool,
     /// Offset in the log up to which pages are in memory.
     warm: AtomicI64,
-    /// Whether sends wait for the disk, so that flushes are small.
-    sync: bool,
+    /// What a flush that sends wait for usually writes; without such flushes the highest number.
+    flush_bytes: AtomicI64,
     /// How much ahead of the writer is kept warm.
     window: i64,
 }
@@ -59,7 +62,10 @@ impl Allocate {
             ready: Condvar::new(),
             asked: AtomicBool::new(false),
             warm,
-            sync: flush == FlushDiskType::SyncFlush,
+            flush_bytes: AtomicI64::new(match flush {
+                FlushDiskType::SyncFlush => 0,
+                FlushDiskType::AsyncFlush => i64::MAX,
+            }),
             window,
         })
     }
@@ -116,11 +122,16 @@ impl Allocate {
     /// Told after each append, outside the put lock: where the log ends now, and whether the next
     /// file was taken.
     pub fn appended(&self, end: i64, took: bool) {
-        let near = end + self.window / 2 > self.warm.load(Ordering::Relaxed);
+        let near = end + self.window - WARM_STEP_BYTES > self.warm.load(Ordering::Relaxed);
         if (took || near) && !self.asked.swap(true, Ordering::AcqRel) {
             drop(self.state());
             self.work.notify_one();
         }
+    }
+
+    /// Told what a flush that sends wait for usually writes.
+    pub fn expect_flushes(&self, bytes: i64) {
+        self.flush_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn run(&self) {
@@ -203,6 +214,7 @@ impl Allocate {
         let writer = self.segments.max_offset();
         let goal = writer + self.window;
         let mut at = self.warm.load(Ordering::Relaxed).max(writer);
+        let small_flushes = self.flush_bytes.load(Ordering::Relaxed) < SMALL_FLUSH_BYTES;
         while at < goal && !self.state().stop {
             let Some(file) = self.segments.find(at).or_else(|| self.state().next.clone()) else {
                 break;
@@ -213,7 +225,7 @@ impl Allocate {
             }
             locked.add(&file);
             let to = (from + WARM_STEP_BYTES as usize).min(file.size());
-            if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to, self.sync)) {
+            if let Err(e) = file.reserve(to).and_then(|()| file.prefault(from..to, small_flushes)) {
                 log::info!(target: "store", "cannot prefault {}: {e}", file.path().display());
                 break;
             }

@@ -85,6 +85,11 @@ impl CommitLog {
         }
     }
 
+    /// Says how much is made ready at a time ahead of flushes that usually write so much.
+    pub fn expect_flushes(&self, bytes: i64) {
+        self.allocate.expect_flushes(bytes);
+    }
+
     /// Appends encoded records that stand back to back in `records`, all of one queue, whose next
     /// offset `queue` they take and advance. Without `queue` (PREPARED and ROLLBACK records) their
     /// queue offset is 0. They stay in one file. A single record may have further queues, `others`.

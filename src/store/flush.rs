@@ -20,6 +20,8 @@ use crate::config::{BrokerConfig, FlushDiskType, Live};
 
 /// Longest pause in which those who wait are gathered.
 const GATHER_MAX: Duration = Duration::from_millis(2);
+/// Flushes over which what is usual is averaged.
+const USUAL_OF: i64 = 16;
 
 /// What the flush thread of the commit log works on.
 pub struct Flush {
@@ -39,12 +41,13 @@ impl Flush {
     fn run(&self) {
         let mut last_thorough = Instant::now();
         let mut took = Duration::ZERO;
+        let mut usual_bytes = 0;
         loop {
             let store = &self.config.get().store;
             let going_on = self.durable.wait(millis(store.flush_interval_commit_log));
             self.durable.gather((took / 2).min(GATHER_MAX));
             self.durable.take_group();
-            let began = Instant::now();
+            let (began, from) = (Instant::now(), self.durable.flushed());
             let each = millis(store.flush_commit_log_thorough_interval);
             let thorough = !going_on
                 || store.flush_disk_type == FlushDiskType::SyncFlush
@@ -55,6 +58,10 @@ impl Flush {
             let least_pages = store.flush_commit_log_least_pages;
             self.round(if thorough { 0 } else { least_pages.max(1) });
             took = began.elapsed();
+            if store.flush_disk_type == FlushDiskType::SyncFlush {
+                usual_bytes += (self.durable.flushed() - from - usual_bytes) / USUAL_OF;
+                self.log.expect_flushes(usual_bytes);
+            }
             if !going_on {
                 return;
             }
