@@ -101,8 +101,8 @@ def is_met(reached, sign, target):
 def held(name):
     """What NOTES.md says holds a target that is missed."""
     with open(NOTES, encoding="utf-8") as file:
-        found = re.search(rf"^- `{re.escape(name)}`: ((?:.|\n  )*)", file.read(), re.MULTILINE)
-    return " ".join(found[1].split()) if found else ""
+        notes = re.findall(r"^- ((?:`[^`]+`(?:, )?)+): ((?:.|\n  )*)", file.read(), re.MULTILINE)
+    return next((" ".join(why.split()) for names, why in notes if f"`{name}`" in names), "")
 
 
 def targets_of(case, found):
