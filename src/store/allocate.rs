@@ -17,8 +17,8 @@ use crate::sys;
 
 /// Pause before a file that could not be made is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Pages are prefaulted in steps of this much, as the writer goes on: making megabytes ready at once
-/// would keep a processor from all other threads for many milliseconds.
+/// Pages are prefaulted in steps of this much, as the writer goes on: making megabytes ready at
+/// once would keep a processor from all other threads for many milliseconds.
 const WARM_STEP_BYTES: i64 = 256 * 1024;
 /// Flushes that write less are small: large folios would have them write more than is new.
 const SMALL_FLUSH_BYTES: i64 = 256 * 1024;
