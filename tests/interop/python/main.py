@@ -76,10 +76,13 @@ def consume(addr, topic, group, tags, instance, mode):
     consumer.set_instance_name(instance)
     consumer.subscribe(topic, receive, tags)
     consumer.start()
-    print("started", flush=True)
+    # Messages may be coming already: a line of theirs must not stand within this one.
+    with lock:
+        print("started", flush=True)
     sys.stdin.read()
     consumer.shutdown()
-    print("ended", flush=True)
+    with lock:
+        print("ended", flush=True)
     os._exit(0)  # the library's threads may outlive its shutdown
 
 
