@@ -14,6 +14,8 @@ MORE_KEYS = {
     "deleteUnconsumedMessages",
     "commitLogWarmAheadBytes",
     "unconsumedDeletedBytes",
+    "damagedMessagesMet",
+    "queueUnitsRepaired",
 }
 
 REQUIRED = "a required field that is missing is refused by its name; Java goes on without it"
