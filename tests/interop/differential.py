@@ -34,7 +34,7 @@ import requests_namesrv
 import rounds
 import stores
 import wire
-from known import KNOWN, MORE_KEYS
+from known import KNOWN, MORE_COUNTERS, MORE_KEYS
 from servers import Servers
 
 EXCEPTION = re.compile(r"^[a-z]+(\.[\w$]+)+(Exception|Error)\b")
@@ -150,8 +150,9 @@ class Side:
     def common(self, table):
         """Without the keys that only ours has, and has to have."""
         ours = self.kind == "ferrocket" and "storePathRootDir" in table
-        missing = MORE_KEYS - table.keys() - {"unconsumedDeletedBytes"} if ours else set()
-        table = {key: value for key, value in table.items() if key not in MORE_KEYS}
+        missing = MORE_KEYS - table.keys() if ours else set()
+        more = MORE_KEYS | MORE_COUNTERS
+        table = {key: value for key, value in table.items() if key not in more}
         return table | {key: "missing" for key in missing}
 
     def shapes(self, table):

@@ -3,7 +3,7 @@
 RocketMQ's servers here are 4.9.7; ours follow 4.9.8.
 """
 
-# Keys of configuration and runtime info that 4.9.7 does not have: RocketMQ 5's and our own.
+# Keys of the configuration that 4.9.7 does not have: RocketMQ 5's and our own.
 MORE_KEYS = {
     "diskSpaceWarningLevelRatio",
     "diskSpaceCleanForciblyRatio",
@@ -13,10 +13,9 @@ MORE_KEYS = {
     "diskCleanFreeBytes",
     "deleteUnconsumedMessages",
     "commitLogWarmAheadBytes",
-    "unconsumedDeletedBytes",
-    "damagedMessagesMet",
-    "queueUnitsRepaired",
 }
+# Counters of the runtime info that only ours has.
+MORE_COUNTERS = {"unconsumedDeletedBytes", "damagedMessagesMet", "queueUnitsRepaired"}
 
 REQUIRED = "a required field that is missing is refused by its name; Java goes on without it"
 NUMBER = "an optional number that is none counts as absent, as Java does with most headers"
