@@ -6,9 +6,7 @@ the pulls of each group as its expression says: before, and after the other kind
 
 import json
 import os
-import signal
 import struct
-import threading
 import time
 
 import stores
@@ -42,35 +40,28 @@ class FilterStore(stores.Store):
         self.servers.settings = SETTINGS
         self.units = None
 
-    def run(self):
-        try:
-            self.servers.start_all()
-            self.connect()
-            self.servers.create_topic(TOPIC, QUEUES)
-            self.beat()
-            time.sleep(0.1)
-            self.fill(0, SENT)
-            self.units = self.beside()
-            self.pulls("at first", SENT)
-            time.sleep(11)  # the file of filters is written every ten seconds
-            self.conn.close()
-            self.servers.stop("broker", self.signal)
-            self.servers.swap_broker()
-            self.connect()
-            self.beat()
-            self.check(self.beside() == self.units, "the other broker sees other units")
-            self.pulls("of the other broker", SENT)
-            self.fill(SENT, SENT + MORE)
-            self.pulls("of the other broker's own", SENT + MORE)
-            longer = self.beside()
-            for queue, units in enumerate(self.units):
-                self.check(longer[queue][: len(units)] == units, "units changed")
-                good = len(longer[queue]) == (SENT + MORE) // QUEUES and all(longer[queue])
-                self.check(good, f"queue {queue} has {longer[queue]}")
-        except Exception as error:  # noqa: shown with the result
-            self.faults.append(repr(error))
-        finally:
-            self.servers.stop_all()
+    def steps(self):
+        self.servers.create_topic(TOPIC, QUEUES)
+        self.beat()
+        time.sleep(0.1)
+        self.fill(0, SENT)
+        self.units = self.beside()
+        self.pulls("at first", SENT)
+        time.sleep(11)  # the file of filters is written every ten seconds
+        self.conn.close()
+        self.servers.stop("broker", self.signal)
+        self.servers.swap_broker()
+        self.connect()
+        self.beat()
+        self.check(self.beside() == self.units, "the other broker sees other units")
+        self.pulls("of the other broker", SENT)
+        self.fill(SENT, SENT + MORE)
+        self.pulls("of the other broker's own", SENT + MORE)
+        longer = self.beside()
+        for queue, units in enumerate(self.units):
+            self.check(longer[queue][: len(units)] == units, "units changed")
+            good = len(longer[queue]) == (SENT + MORE) // QUEUES and all(longer[queue])
+            self.check(good, f"queue {queue} has {longer[queue]}")
 
     def beat(self):
         groups = [
@@ -149,18 +140,7 @@ class FilterStore(stores.Store):
 
 def run(folder):
     """A writer of each kind, one stopped and one killed; returns (name, faults) of each."""
-    pairs = [("ferrocket", signal.SIGKILL), ("java", signal.SIGTERM)]
-    found = []
-    for kind, sig in pairs:
-        path = os.path.join(folder, kind)
-        os.makedirs(path)
-        found.append(FilterStore(kind, sig, path))
-    threads = [threading.Thread(target=store.run, daemon=True) for store in found]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ours, java = found
+    ours, java = found = stores.of_each_kind(FilterStore, folder)
     alike = []
     if ours.units != java.units:
         alike.append(f"units: ours {ours.units}, Java's {java.units}")

@@ -3,9 +3,6 @@
 The same messages go to both kinds; both must answer alike.
 """
 
-import os
-import signal
-import threading
 import time
 
 import stores
@@ -34,31 +31,24 @@ class LightStore(stores.Store):
         self.servers.settings = SETTINGS
         self.seen = None
 
-    def run(self):
-        try:
-            self.servers.start_all()
-            self.connect()
-            self.servers.create_topic(TOPIC, 2)
-            self.servers.create_topic(PLAIN, 2)
-            self.fill(0, SENT)
-            self.seen = self.light_queues()
-            self.expect(SENT)
-            offset = {"consumerGroup": GROUP, "topic": NAMES[0], "queueId": "0"}
-            self.ask(15, dict(offset, commitOffset="17"))
-            time.sleep(16)  # offsets are written every five seconds, from ten on
-            self.conn.close()
-            self.servers.stop("broker", self.signal)
-            self.servers.swap_broker()
-            self.connect()
-            self.check(self.light_queues() == self.seen, "the other broker sees other messages")
-            answer = self.ask(14, offset)
-            self.check(answer.fields == {"offset": "17"}, f"offset {answer.code} {answer.fields}")
-            self.fill(SENT, SENT + MORE)
-            self.expect(SENT + MORE)
-        except Exception as error:  # noqa: shown with the result
-            self.faults.append(repr(error))
-        finally:
-            self.servers.stop_all()
+    def steps(self):
+        self.servers.create_topic(TOPIC, 2)
+        self.servers.create_topic(PLAIN, 2)
+        self.fill(0, SENT)
+        self.seen = self.light_queues()
+        self.expect(SENT)
+        offset = {"consumerGroup": GROUP, "topic": NAMES[0], "queueId": "0"}
+        self.ask(15, dict(offset, commitOffset="17"))
+        time.sleep(16)  # offsets are written every five seconds, from ten on
+        self.conn.close()
+        self.servers.stop("broker", self.signal)
+        self.servers.swap_broker()
+        self.connect()
+        self.check(self.light_queues() == self.seen, "the other broker sees other messages")
+        answer = self.ask(14, offset)
+        self.check(answer.fields == {"offset": "17"}, f"offset {answer.code} {answer.fields}")
+        self.fill(SENT, SENT + MORE)
+        self.expect(SENT + MORE)
 
     def fill(self, begin, end):
         for i in range(begin, end):
@@ -102,17 +92,7 @@ class LightStore(stores.Store):
 
 def run(folder):
     """A writer of each kind, one killed and one stopped; returns (name, faults) of each."""
-    found = []
-    for kind, sig in (("ferrocket", signal.SIGKILL), ("java", signal.SIGTERM)):
-        path = os.path.join(folder, kind)
-        os.makedirs(path)
-        found.append(LightStore(kind, sig, path))
-    threads = [threading.Thread(target=store.run, daemon=True) for store in found]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ours, java = found
+    ours, java = found = stores.of_each_kind(LightStore, folder)
     alike = [] if ours.seen == java.seen else [f"ours {ours.seen}, Java's {java.seen}"]
     results = [(f"light queues of {store.name}", store.faults) for store in found]
     return [*results, ("light queues, ours and Java's", alike)]

@@ -59,27 +59,31 @@ class Store:
         self.conn = wire.Connection(self.servers.port)
 
     def run(self):
+        """Starts the servers, does the steps, stops all; what goes wrong is a fault."""
         try:
             self.servers.start_all()
             self.connect()
-            self.servers.create_topic(TOPIC, QUEUES)
-            keys = self.fill()
-            before = self.state(keys)
-            self.check(os.path.exists(self.path("abort")), "no abort file while it runs")
-            if self.signal == signal.SIGTERM:
-                self.refuses_another()
-            self.end()
-            self.servers.swap_broker()
-            self.connect()
-            self.compare(before, self.state(keys))
-            self.goes_on(keys)
-            self.conn.close()
-            self.servers.stop("broker", signal.SIGTERM)
-            self.is_whole("after the second broker")
+            self.steps()
         except Exception as error:  # noqa: shown with the result
             self.faults.append(repr(error))
         finally:
             self.servers.stop_all()
+
+    def steps(self):
+        self.servers.create_topic(TOPIC, QUEUES)
+        keys = self.fill()
+        before = self.state(keys)
+        self.check(os.path.exists(self.path("abort")), "no abort file while it runs")
+        if self.signal == signal.SIGTERM:
+            self.refuses_another()
+        self.end()
+        self.servers.swap_broker()
+        self.connect()
+        self.compare(before, self.state(keys))
+        self.goes_on(keys)
+        self.conn.close()
+        self.servers.stop("broker", signal.SIGTERM)
+        self.is_whole("after the second broker")
 
     def fill(self):
         """Messages of all kinds; returns the keys, each of one message."""
@@ -263,6 +267,26 @@ def lines(text):
     return {line.rstrip(",") for line in text.splitlines() if NOT_ALWAYS not in line}
 
 
+def together(stores):
+    """Runs them side by side."""
+    threads = [threading.Thread(target=store.run, daemon=True) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def of_each_kind(make, folder):
+    """Runs a writer of each kind, ours ended by kill -9 and Java's in order; returns the two."""
+    both = []
+    for kind, sig in (("ferrocket", signal.SIGKILL), ("java", signal.SIGTERM)):
+        path = os.path.join(folder, kind)
+        os.makedirs(path)
+        both.append(make(kind, sig, path))
+    together(both)
+    return both
+
+
 def run(folder):
     """All four; returns (name, faults) of each."""
     stores = []
@@ -272,11 +296,7 @@ def run(folder):
             os.makedirs(path)
             stores.append(Store(kind, sig, path))
     for pair in (stores[::2], stores[1::2]):
-        threads = [threading.Thread(target=store.run, daemon=True) for store in pair]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        together(pair)
     ours, java = stores[0], stores[2]
     alike = [
         f"{name}: {line}"
