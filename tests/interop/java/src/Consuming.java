@@ -199,12 +199,7 @@ final class Consuming {
         String topic = Interop.topic("retry");
         String group = Interop.prefix + "-retry-c";
         List<MessageExt> got = new CopyOnWriteArrayList<>();
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(Interop.namesrv);
-        consumer.setInstanceName("retry-c");
-        consumer.setHeartbeatBrokerInterval(1000);
-        consumer.setPollNameServerInterval(1000);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        DefaultMQPushConsumer consumer = Interop.consumer(group, "retry-c");
         consumer.subscribe(topic, "*");
         consumer.registerMessageListener(
                 (MessageListenerConcurrently)

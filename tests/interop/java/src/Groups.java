@@ -73,12 +73,7 @@ final class Groups {
         String topic = Interop.topic("dead");
         String group = Interop.prefix + "-dead-c";
         List<MessageExt> got = new CopyOnWriteArrayList<>();
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(Interop.namesrv);
-        consumer.setInstanceName("dead-c");
-        consumer.setHeartbeatBrokerInterval(1000);
-        consumer.setPollNameServerInterval(1000);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        DefaultMQPushConsumer consumer = Interop.consumer(group, "dead-c");
         consumer.setMaxReconsumeTimes(2);
         consumer.subscribe(topic, "*");
         consumer.registerMessageListener(

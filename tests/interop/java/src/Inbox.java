@@ -2,7 +2,6 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
 import java.lang.reflect.Method;
@@ -78,12 +77,7 @@ final class Inbox {
     private Inbox(
             String topic, MessageSelector wanted, String group, String instance, Setting setting)
             throws Exception {
-        consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(Interop.namesrv);
-        consumer.setInstanceName(instance);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.setHeartbeatBrokerInterval(1000);
-        consumer.setPollNameServerInterval(1000);
+        consumer = Interop.consumer(group, instance);
         setting.apply(consumer);
         consumer.subscribe(topic, wanted);
         consumer.registerMessageListener(

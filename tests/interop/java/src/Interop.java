@@ -1,4 +1,6 @@
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 
 import java.util.Arrays;
 import java.util.HashMap;
@@ -129,6 +131,17 @@ final class Interop {
 
     static String topic(String name) {
         return prefix + "-" + name;
+    }
+
+    /** Reads from the first message on and hears quickly of changes; not started yet. */
+    static DefaultMQPushConsumer consumer(String group, String instance) {
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+        consumer.setNamesrvAddr(namesrv);
+        consumer.setInstanceName(instance);
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setHeartbeatBrokerInterval(1000);
+        consumer.setPollNameServerInterval(1000);
+        return consumer;
     }
 
     static DefaultMQProducer producer(String name) throws Exception {

@@ -2,7 +2,6 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -122,12 +121,7 @@ final class Ordered {
     }
 
     private DefaultMQPushConsumer consumer(String name) throws Exception {
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(Interop.namesrv);
-        consumer.setInstanceName(topic + "-" + name);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.setHeartbeatBrokerInterval(1000);
-        consumer.setPollNameServerInterval(1000);
+        DefaultMQPushConsumer consumer = Interop.consumer(group, topic + "-" + name);
         consumer.setConsumeMessageBatchMaxSize(4);
         consumer.subscribe(topic, "*");
         consumer.registerMessageListener(
