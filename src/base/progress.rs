@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 /// Work that is done sooner says nothing in the log.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 const BAR_PERIOD: Duration = Duration::from_millis(200);
+/// The clock is looked at after so many bytes.
+const STEP_BYTES: u64 = 4 << 20;
 const BAR_COLUMNS: u64 = 30;
 const MIB: f64 = 1_048_576.0;
 
@@ -14,6 +16,8 @@ pub struct Progress {
     what: &'static str,
     total: u64,
     began: Instant,
+    /// Less than this many bytes done is not worth a look at the clock.
+    next_look: u64,
     next_line: Instant,
     next_bar: Instant,
     on_terminal: bool,
@@ -29,6 +33,7 @@ impl Progress {
             what,
             total,
             began,
+            next_look: STEP_BYTES,
             next_line: began + LINE_PERIOD,
             next_bar: began + BAR_PERIOD,
             on_terminal: std::io::stderr().is_terminal(),
@@ -37,8 +42,12 @@ impl Progress {
         }
     }
 
-    /// So many bytes are done. To be called every few MiB.
+    /// So many bytes are done. May be called for every few of them.
     pub fn reached(&mut self, done: u64) {
+        if done < self.next_look {
+            return;
+        }
+        self.next_look = done + STEP_BYTES;
         let now = Instant::now();
         if self.on_terminal && now >= self.next_bar {
             self.next_bar = now + BAR_PERIOD;

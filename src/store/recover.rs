@@ -21,8 +21,6 @@ use crate::message::record::{self, Checked, RecordView};
 const DAMAGE_GAP_BYTES: usize = 8 * 1024 * 1024;
 /// After a normal stop this many files are read.
 const FILES_AFTER_STOP: usize = 3;
-/// How far is told after so many bytes.
-const PROGRESS_STEP: usize = 4 << 20;
 
 /// What the log was found to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +111,11 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Returns the position of the first byte behind the records, the size when the log goes on in
     /// the next file. Refuses a file of another layout.
-    fn to_end(&self, how_far: &mut Told, store_timestamp: &mut i64) -> Result<usize> {
+    fn to_end(&self, told: &mut Told, store_timestamp: &mut i64) -> Result<usize> {
         let bytes = self.file.bytes(0, self.file.size()).unwrap_or_default();
-        let (mut at, mut told) = (0, 0);
+        let mut at = 0;
         while at < bytes.len() {
-            if at - told >= PROGRESS_STEP {
-                told = at;
-                how_far.progress.reached(how_far.done + at as u64);
-            }
+            told.progress.reached(told.done + at as u64);
             match RecordView::parse(&bytes[at..], self.check_crc) {
                 // A record of another place is left over from what the file held before.
                 Checked::Record(record) if self.is_here(&record, at) => {
