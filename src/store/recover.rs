@@ -53,9 +53,9 @@ pub fn recover(
     let total = files[first..].iter().map(|file| file.size() as u64).sum();
     let mut told = Told { progress: Progress::new("recovery of the log", total), done: 0 };
     for (index, file) in files.iter().enumerate().skip(first) {
-        let more = files[index + 1..].iter().any(|file| begins_with_record(file));
+        let more = clean && files[index + 1..].iter().any(|file| begins_with_record(file));
         let alone = found.store_timestamp == 0;
-        let read = Reading { file, more: more && clean, check_crc, clean, alone };
+        let read = Reading { file, more, check_crc, clean, alone };
         let at = read.to_end(&mut told, &mut found.store_timestamp)?;
         told.done += file.size() as u64;
         found.end = file.start() + at as i64;
@@ -99,7 +99,7 @@ fn begins_with_record(file: &MappedFile) -> bool {
 /// One file being read.
 struct Reading<'a> {
     file: &'a MappedFile,
-    /// A later file begins with a record.
+    /// A later file begins with a record. Not asked after a crash.
     more: bool,
     check_crc: bool,
     /// The last run stopped in order: bad bytes are damage, not the end of what was written.
