@@ -85,16 +85,15 @@ impl Ext {
 
     /// Shows `look` the unit at an address; `None` when it is not there.
     pub fn get<R>(&self, address: i64, look: impl FnOnce(ExtUnit<'_>) -> R) -> Option<R> {
-        let (file, position) = self.place(address)?;
-        let rest = file.bytes(position, file.wrote().checked_sub(position)?)?;
-        ExtUnit::read(rest).map(|(unit, _)| look(unit))
+        self.unit_at(offset_of(address)?, |unit, _| look(unit))
     }
 
-    fn place(&self, address: i64) -> Option<(std::sync::Arc<MappedFile>, usize)> {
-        let offset = offset_of(address)?;
+    /// Shows `look` the unit at an offset, and its size.
+    fn unit_at<R>(&self, offset: i64, look: impl FnOnce(ExtUnit<'_>, usize) -> R) -> Option<R> {
         let file = self.files.find(offset)?;
         let position = usize::try_from(offset - file.start()).ok()?;
-        Some((file, position))
+        let rest = file.bytes(position, file.wrote().checked_sub(position)?)?;
+        ExtUnit::read(rest).map(|(unit, size)| look(unit, size))
     }
 
     /// Appends a unit and returns its address; `None` for one that no file has room for. Errors:
@@ -144,10 +143,7 @@ impl Ext {
     }
 
     fn size_at(&self, offset: i64) -> Option<usize> {
-        let file = self.files.find(offset)?;
-        let position = usize::try_from(offset - file.start()).ok()?;
-        let rest = file.bytes(position, file.wrote().checked_sub(position)?)?;
-        ExtUnit::read(rest).map(|(_, size)| size)
+        self.unit_at(offset, |_, size| size)
     }
 
     /// Just past the last unit of the last file.
