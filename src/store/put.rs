@@ -89,19 +89,21 @@ impl Store {
 
     /// Stores one message, whose dispatch waits until the caller calls `dispatch_waited`.
     pub fn put_undispatched(&self, message: &MessageRef<'_>) -> Put {
+        let config = self.config.get();
         // The offsets of a message that is stored once more, or what a client made up.
-        if property::get(message.properties, INNER_MULTI_QUEUE_OFFSET).is_some()
-            && self.config.get().store.enable_multi_dispatch
+        if config.store.enable_multi_dispatch
+            && property::get(message.properties, INNER_MULTI_QUEUE_OFFSET).is_some()
         {
             let mut properties = message.properties.to_owned();
             property::remove(&mut properties, INNER_MULTI_QUEUE_OFFSET);
-            return self.put_single(&MessageRef { properties: &properties, ..*message });
+            return self.put_single(&config, &MessageRef { properties: &properties, ..*message });
         }
-        self.put_single(message)
+        self.put_single(&config, message)
     }
 
-    fn put_single(&self, message: &MessageRef<'_>) -> Put {
-        self.put_with(message, true, |limit, out| record::encode(message, limit, out).map(|_| ()))
+    fn put_single(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
+        let encode = |limit, out: &mut Vec<u8>| record::encode(message, limit, out).map(|_| ());
+        self.put_with(config, message, true, encode)
     }
 
     /// After some puts, and their answers: has their messages dispatched, by this thread if
@@ -115,9 +117,9 @@ impl Store {
     /// batch goes to no further queues.
     pub fn put_batch(&self, message: &MessageRef<'_>) -> Put {
         let mut offsets = Vec::new();
-        let multi = self.config.get().store.enable_multi_dispatch;
-        let mut put = self.put_with(message, false, |limit, out| {
-            if multi && claims_offsets(message.body) {
+        let config = self.config.get();
+        let mut put = self.put_with(&config, message, false, |limit, out| {
+            if config.store.enable_multi_dispatch && claims_offsets(message.body) {
                 return Err(Unstorable::MessageIllegal);
             }
             record::encode_batch(message, limit, out)?;
@@ -133,13 +135,13 @@ impl Store {
 
     fn put_with(
         &self,
+        config: &BrokerConfig,
         message: &MessageRef<'_>,
         single: bool,
         encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(), Unstorable>,
     ) -> Put {
         let began = Instant::now();
-        let config = self.config.get();
-        let result = self.check(&config).and_then(|()| {
+        let result = self.check(config).and_then(|()| {
             SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
                 let limit = config.store.max_message_size.max(0) as usize;
@@ -160,7 +162,7 @@ impl Store {
         match result {
             Ok(appended) => {
                 self.stats.put(appended.count, appended.size.into(), began.elapsed());
-                stored(&config, appended)
+                stored(config, appended)
             }
             Err(status) => {
                 self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
