@@ -75,7 +75,7 @@ pub fn check(plan: &Plan, out: &mut dyn Write) -> Result<u64> {
         report.say("not stopped in order (abort is there): the next start finds the log's end");
     }
     let topics = state_files::topics(&plan.root);
-    let mut queues = queue_files::Queues::find(plan, topics.as_ref(), &mut report)?;
+    let mut queues = queue_files::Queues::find(plan, topics, &mut report)?;
     report.part();
     let log = log_files::walk(plan, &mut queues, &mut report)?;
     report.part();

@@ -177,7 +177,8 @@ impl Ext {
     }
 }
 
-fn offset_of(address: i64) -> Option<i64> {
+/// The offset in these files that a tags code stands for, when it is an address.
+pub(super) fn offset_of(address: i64) -> Option<i64> {
     is_address(address).then(|| address.wrapping_sub(i64::MIN))
 }
 

@@ -13,11 +13,10 @@ use crate::base::{Result, error::IoContext};
 use crate::message::record::RecordView;
 use crate::message::{property, topic};
 use crate::store::consume_queue::{UNIT_BYTES, Unit};
-use crate::store::layout;
+use crate::store::consume_queue_ext::offset_of;
+use crate::store::{layout, multi};
 
 const UNIT: u64 = UNIT_BYTES as u64;
-/// Tags codes from here down are addresses in the queue's ext files.
-const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 /// Bytes of an ext unit that are looked at: its size, tags code and store time.
 const EXT_HEAD_BYTES: usize = 18;
 
@@ -56,11 +55,12 @@ impl Queues {
     /// Lists the queues.
     pub fn find(
         plan: &Plan,
-        topics: Option<&HashSet<String>>,
+        topics: Option<HashSet<String>>,
         report: &mut Report,
     ) -> Result<Queues> {
         let mut by_topic: HashMap<String, BTreeMap<i32, Queue>> = HashMap::new();
         let root = layout::consume_queue_dir(&plan.root);
+        let ext_root = layout::consume_queue_ext_dir(&plan.root);
         for topic_dir in entries(&root)? {
             let Ok(topic) = topic_dir.file_name().into_string() else { continue };
             for dir in entries(&topic_dir.path()).unwrap_or_default() {
@@ -68,7 +68,7 @@ impl Queues {
                 let Some(id) = id else { continue };
                 let dirs = [dir.path()];
                 let files = segments(&dirs, plan.queue_file_bytes, report)?;
-                let ext_dir = plan.root.join("consumequeue_ext").join(&topic).join(id.to_string());
+                let ext_dir = ext_root.join(&topic).join(id.to_string());
                 let ext = segments(&[ext_dir], None, report)?;
                 let [dir] = dirs;
                 let none = (0, i64::MIN);
@@ -77,7 +77,7 @@ impl Queues {
                 by_topic.entry(topic.clone()).or_default().insert(id, queue);
             }
         }
-        Ok(Queues { by_topic, open: OpenFiles::default(), topics: topics.cloned() })
+        Ok(Queues { by_topic, open: OpenFiles::default(), topics })
     }
 
     /// Queue offset after the last entry of a queue, after `walk`.
@@ -111,13 +111,9 @@ impl Queues {
         }
         let delayed = record.topic() == topic::SCHEDULE && delay.is_some();
         let tags = (!delayed).then(|| topic::tags_code(tags));
-        if let (Some(names), Some(offsets)) = (names, offsets) {
-            for (name, offset) in names.split(',').zip(offsets.split(',')) {
-                let id = if name.starts_with("%LMQ%") { 0 } else { record.queue_id() };
-                if let Ok(offset) = offset.parse() {
-                    self.compare_at((name, id, offset), record, tags, report);
-                }
-            }
+        for (name, offset) in multi::entries(names, offsets) {
+            let id = if topic::is_lmq(name) { 0 } else { record.queue_id() };
+            self.compare_at((name, id, offset), record, tags, report);
         }
         let place = (record.topic(), record.queue_id(), record.queue_offset());
         self.compare_at(place, record, tags, report)
@@ -150,8 +146,8 @@ impl Queues {
             report.fault_at(path, at, what);
         }
         let mut code = unit.tags_code;
-        if code <= EXT_ADDRESS_MAX {
-            let Some(of_ext) = ext_code(queue, &mut self.open, code, record) else {
+        if let Some(at_ext) = offset_of(code) {
+            let Some(of_ext) = ext_code(queue, &mut self.open, at_ext, record) else {
                 report.fault_at(path, at, "the entry names no ext unit of its record");
                 return Entry::Same;
             };
@@ -250,7 +246,7 @@ impl Queue {
             let mut at = 0;
             while at + UNIT <= window.bytes {
                 let Some(unit) = next_unit(&mut window, at, &segment.path, report) else { break };
-                if unit.physical_offset < 0 || unit.size <= 0 {
+                if !unit.is_valid() {
                     break;
                 }
                 if ended {
@@ -296,7 +292,7 @@ impl Queue {
             while at + UNIT <= window.bytes {
                 let Ok(held) = window.get(at, UNIT_BYTES) else { break };
                 let unit = Unit::from_bytes(held);
-                if unit.physical_offset < 0 || unit.size <= 0 {
+                if !unit.is_valid() {
                     break;
                 }
                 let offset = (segment.start + at as i64) / UNIT as i64;
@@ -400,14 +396,14 @@ fn find(files: &[Segment], offset: i64) -> Option<(usize, u64)> {
     Some((index, u64::try_from(offset - segment.start).ok()?))
 }
 
-/// The tags code in the ext unit at an address; `None` when none of this record is there.
+/// The tags code in the ext unit at an offset; `None` when none of this record is there.
 fn ext_code(
     queue: &Queue,
     open: &mut OpenFiles,
-    address: i64,
+    offset: i64,
     record: &RecordView<'_>,
 ) -> Option<i64> {
-    let (file, at) = find(&queue.ext, address.wrapping_sub(i64::MIN))?;
+    let (file, at) = find(&queue.ext, offset)?;
     let mut head = [0; EXT_HEAD_BYTES];
     open.read(&queue.ext[file].path, at, &mut head).ok()?;
     let long = |at: usize| head[at..at + 8].try_into().map_or(0, i64::from_be_bytes);
