@@ -122,11 +122,7 @@ struct Walk<'a, 'b> {
 impl Walk<'_, '_> {
     fn begins_with_record(&self, segment: &Segment) -> bool {
         let Ok(mut window) = Window::open(&segment.path) else { return false };
-        let head = window.get(0, 8).map(|bytes| bytes.first_chunk::<8>().copied());
-        let Ok(Some(head)) = head else { return false };
-        let Some(total) = length(&head, segment.bytes) else { return false };
-        let bytes = window.get(0, total).unwrap_or_default();
-        RecordView::new(bytes).is_some_and(|record| record.physical_offset() == segment.start)
+        record_at(segment, &mut window, 0).is_some()
     }
 
     /// Reads one file. `Some`: the log ends in it, and what stands there instead of a record.
@@ -255,14 +251,16 @@ impl Walk<'_, '_> {
     }
 
     fn stands_at(&mut self, segment: &Segment, window: &mut Window, at: u64) -> bool {
-        let left = window.bytes - at;
-        let head = window.get(at, 8).ok().and_then(|bytes| bytes.first_chunk::<8>().copied());
-        let Some(total) = head.and_then(|head| length(&head, left)) else { return false };
-        let Ok(bytes) = window.get(at, total) else { return false };
-        let Some(record) = RecordView::new(&bytes[..total]) else { return false };
-        record.physical_offset() == segment.start + at as i64
-            && self.queues.entry(&record) != Entry::Other
+        record_at(segment, window, at).is_some_and(|r| self.queues.entry(&r) != Entry::Other)
     }
+}
+
+/// The record at a position of a file, when one stands there that says so.
+fn record_at<'w>(segment: &Segment, window: &'w mut Window, at: u64) -> Option<RecordView<'w>> {
+    let head = window.get(at, 8).ok()?.first_chunk::<8>().copied()?;
+    let total = length(&head, window.bytes - at)?;
+    let record = RecordView::new(window.get(at, total).ok()?.get(..total)?)?;
+    (record.physical_offset() == segment.start + at as i64).then_some(record)
 }
 
 /// What stands where a record was expected.
