@@ -45,11 +45,7 @@ pub fn cut(text: &str, max: usize) -> &str {
 
 /// `yyyy-MM-dd HH:mm:ss,SSS` in local time.
 pub fn human_time(ms: i64) -> String {
-    let time = clock::local_time(ms);
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03}",
-        time.year, time.month, time.day, time.hour, time.minute, time.second, time.millisecond
-    )
+    clock::local_text(ms, ' ', ',')
 }
 
 /// A value that may be absent, as Java prints it.

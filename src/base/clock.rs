@@ -26,6 +26,18 @@ pub fn set_present(ms: i64) {
     PRESENT.set(Some(ms));
 }
 
+/// `yyyy-MM-dd HH:mm:ss,SSS` in local time, with these signs behind the date and the seconds.
+pub fn local_text(ms: i64, date_end: char, second_end: char) -> String {
+    let time = local_time(ms);
+    format!("{}{second_end}{:03}", seconds_text(&time, date_end), time.millisecond)
+}
+
+/// `yyyy-MM-dd HH:mm:ss`, with this sign behind the date.
+pub fn seconds_text(time: &LocalTime, date_end: char) -> String {
+    let LocalTime { year, month, day, hour, minute, second, .. } = time;
+    format!("{year:04}-{month:02}-{day:02}{date_end}{hour:02}:{minute:02}:{second:02}")
+}
+
 /// Reads `yyyy-MM-dd#HH:mm:ss:SSS` in local time, RocketMQ's form on command lines, as ms.
 pub fn parse_local(text: &str) -> Option<i64> {
     let numbers: Vec<i32> =
@@ -63,6 +75,8 @@ mod tests {
         let local = local_time(ms);
         assert_eq!((local.year, local.month, local.day), (2026, 11, 20));
         assert_eq!((local.hour, local.second, local.millisecond), (22, 6, 783));
+        assert_eq!(local_text(ms, '#', ':'), "2026-11-20#22:28:06:783");
+        assert_eq!(local_text(ms, ' ', ','), "2026-11-20 22:28:06,783");
         for text in ["", "now", "2026-11-20", "2026-13-20#22:28:06:783", "2026-02-30#00:00:00:000"]
         {
             assert_eq!(parse_local(text), None, "{text}");

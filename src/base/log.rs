@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use super::clock::{self, LocalTime};
+use super::clock;
 use super::error::IoContext;
 use super::limits::{LOG_LINE_BYTES_MAX, LOG_QUEUE_LINES};
 use super::{Error, Result, thread};
@@ -199,7 +199,7 @@ impl Writer {
     fn line(&mut self, line: Line) {
         let second = line.ms.div_euclid(1000);
         if self.second.as_ref().is_none_or(|(known, _)| *known != second) {
-            self.second = Some((second, timestamp(&clock::local_time(line.ms))));
+            self.second = Some((second, clock::seconds_text(&clock::local_time(line.ms), ' ')));
         }
         let (Some((_, time)), Some(output)) = (&self.second, self.outputs.get_mut(line.file))
         else {
@@ -225,14 +225,6 @@ impl Writer {
             output.write();
         }
     }
-}
-
-/// `yyyy-MM-dd HH:mm:ss`
-pub fn timestamp(t: &LocalTime) -> String {
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-        t.year, t.month, t.day, t.hour, t.minute, t.second
-    )
 }
 
 /// One file or standard error, with lines that are not written yet.
@@ -385,7 +377,7 @@ mod tests {
         told.recv().unwrap();
         writer.obey(line(" INFO main - after\n"));
         writer.write_all();
-        let time = timestamp(&clock::local_time(0));
+        let time = clock::seconds_text(&clock::local_time(0), ' ');
         assert_eq!(fs::read_to_string(path).unwrap(), format!("{time} INFO main - after\n"));
         let moved = fs::read_to_string(dir.path().join("moved")).unwrap();
         assert!(moved.ends_with("INFO main - while away\n"), "{moved}");

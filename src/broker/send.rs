@@ -221,7 +221,7 @@ pub fn check(
 ) -> Result<Arc<TopicConfig>> {
     let opens = config.start_accept_send_request_time_stamp;
     if opens > 0 && clock::now_ms() < opens {
-        let when = date_text(opens);
+        let when = clock::local_text(opens, ' ', ',');
         return Err(system_error(format!("broker unable to service, until {when}")));
     }
     let name = header.topic;
@@ -470,16 +470,6 @@ pub fn random() -> u32 {
     })
 }
 
-/// `yyyy-MM-dd HH:mm:ss,SSS` in local time.
-fn date_text(ms: i64) -> String {
-    let t = clock::local_time(ms);
-    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second));
-    format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02},{:03}",
-        date.0, date.1, date.2, time.0, time.1, time.2, t.millisecond
-    )
-}
-
 fn system_error(remark: impl Into<String>) -> Error {
     Error::refused(response::SYSTEM_ERROR, remark)
 }
@@ -515,11 +505,5 @@ mod tests {
         let mut hits = [0; 4];
         (0..400).for_each(|_| hits[(random() % 4) as usize] += 1);
         assert!(hits.iter().all(|&n| n > 20), "{hits:?}");
-    }
-
-    #[test]
-    fn dates_have_java_s_form() {
-        let text = date_text(1_700_000_000_123);
-        assert_eq!((text.len(), &text[19..]), (23, ",123"));
     }
 }

@@ -92,6 +92,7 @@ pub fn time_span(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 fn span(broker: &Broker, header: &QueryConsumeTimeSpan, queue_id: i32) -> QueueTimeSpan {
     let (store, topic) = (&broker.store, header.topic);
+    let text = |ms| clock::local_text(ms, '#', ':');
     let stored_at = |offset| store.store_time_at(topic, queue_id, offset);
     let min = store.earliest_store_time(topic, queue_id).unwrap_or(-1);
     let max = stored_at(store.max_offset_in_queue(topic, queue_id) - 1).unwrap_or(-1);
@@ -99,22 +100,12 @@ fn span(broker: &Broker, header: &QueryConsumeTimeSpan, queue_id: i32) -> QueueT
     let consumed = if next == 0 { min } else { stored_at(next - 1).unwrap_or(-1) };
     QueueTimeSpan {
         consume_time_stamp: consumed,
-        consume_time_stamp_str: date_text(consumed),
+        consume_time_stamp_str: text(consumed),
         delay_time: stored_at(next).map_or(0, |at| (clock::now_ms() - at).max(0)),
         max_time_stamp: max,
-        max_time_stamp_str: date_text(max),
+        max_time_stamp_str: text(max),
         message_queue: MessageQueue::new(topic, &broker.config.get().broker_name, queue_id),
         min_time_stamp: min,
-        min_time_stamp_str: date_text(min),
+        min_time_stamp_str: text(min),
     }
-}
-
-/// `yyyy-MM-dd#HH:mm:ss:SSS` in local time.
-fn date_text(ms: i64) -> String {
-    let t = clock::local_time(ms);
-    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second));
-    format!(
-        "{:04}-{:02}-{:02}#{:02}:{:02}:{:02}:{:03}",
-        date.0, date.1, date.2, time.0, time.1, time.2, t.millisecond
-    )
 }
