@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Broker;
+use super::{Broker, system_error};
 use crate::base::{Error, Result};
 use crate::dispatch::Outcome;
 use crate::message::topic;
@@ -20,7 +20,7 @@ pub fn list(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     });
     let Some(consumer_id_list) = ids else {
         let remark = format!("no consumer for this group, {}", header.consumer_group);
-        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        return Err(system_error(remark));
     };
     let mut reply = request.command.reply(response::SUCCESS);
     reply.body = ConsumerIdList { consumer_id_list }.to_vec();
@@ -51,10 +51,10 @@ pub fn update_offset(broker: &Arc<Broker>, request: &Request) -> Result<Outcome>
     let h = UpdateConsumerOffset::decode(&request.command)?;
     topic::check(h.topic)
         .and_then(|()| topic::check_group(h.consumer_group))
-        .map_err(|remark| Error::refused(response::SYSTEM_ERROR, remark))?;
+        .map_err(system_error)?;
     if !broker.offsets.commit(h.topic, h.consumer_group, h.queue_id, h.commit_offset) {
         let remark = "the table of consumer offsets is full";
-        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        return Err(system_error(remark));
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
 }

@@ -32,12 +32,13 @@ mod txn_check;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use crate::base::clock;
+use crate::base::{Error, clock};
 use crate::config::{BrokerConfig, Live};
 use crate::message::topic;
 use crate::net::Conn;
 use crate::protocol::body::group::SubscriptionGroupConfig;
 use crate::protocol::body::topic::DataVersion;
+use crate::protocol::code::response;
 use crate::store::Store;
 use crate::store::delay::DelayLevels;
 
@@ -109,4 +110,9 @@ impl Broker {
     pub fn store_host(&self) -> SocketAddr {
         self.addresses.wait().store_host
     }
+}
+
+/// The refusal with SYSTEM_ERROR.
+fn system_error(remark: impl Into<String>) -> Error {
+    Error::refused(response::SYSTEM_ERROR, remark)
 }

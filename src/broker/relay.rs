@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Broker;
 use super::clients::Channel;
 use super::requests::Pool;
+use super::{Broker, system_error};
 use crate::base::limits::REPLY_BODY_BYTES_MAX;
 use crate::base::slice::Slice;
 use crate::base::{Error, Result};
@@ -298,8 +298,4 @@ impl Poll {
         }
         responder.send(reply);
     }
-}
-
-fn system_error(remark: String) -> Error {
-    Error::refused(response::SYSTEM_ERROR, remark)
 }

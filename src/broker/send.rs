@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Broker;
 use super::topics::Wanted;
-use super::txn;
+use super::{Broker, system_error, txn};
 use crate::base::{Error, Result, clock};
 use crate::config::BrokerConfig;
 use crate::dispatch::Outcome;
@@ -468,10 +467,6 @@ pub fn random() -> u32 {
         state.set(x);
         (x >> 32) as u32
     })
-}
-
-fn system_error(remark: impl Into<String>) -> Error {
-    Error::refused(response::SYSTEM_ERROR, remark)
 }
 
 /// `what` is `sending`, `sending transaction` or `pulling`.

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Broker;
+use super::{Broker, system_error};
 use crate::base::slice::Slice;
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole};
@@ -199,10 +199,6 @@ pub fn resume_check(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> 
         return Err(system_error("Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed."));
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
-}
-
-fn system_error(remark: impl Into<String>) -> Error {
-    Error::refused(response::SYSTEM_ERROR, remark)
 }
 
 #[cfg(test)]

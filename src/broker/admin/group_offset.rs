@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{body, system_error};
+use super::body;
 use crate::base::Result;
-use crate::broker::Broker;
+use crate::broker::{Broker, system_error};
 use crate::dispatch::Outcome;
 use crate::message::topic;
 use crate::net::Request;

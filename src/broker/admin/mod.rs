@@ -11,9 +11,9 @@ pub mod runtime;
 pub mod store;
 pub mod topic;
 
-use super::Broker;
+use super::{Broker, system_error};
+use crate::base::Result;
 use crate::base::limits::REPLY_BODY_BYTES_MAX;
-use crate::base::{Error, Result};
 use crate::config::BrokerRole;
 use crate::dispatch::Outcome;
 use crate::protocol::Command;
@@ -30,10 +30,6 @@ fn body(command: &Command, body: Vec<u8>) -> Result<Outcome> {
     Ok(Outcome::Reply(reply))
 }
 
-fn system_error(remark: impl Into<String>) -> Error {
-    Error::refused(response::SYSTEM_ERROR, remark)
-}
-
 /// Topics and groups of a slave are its master's.
 fn refuse_on_slave(broker: &Broker) -> Result<()> {
     if broker.config.get().store.broker_role != BrokerRole::Slave {
@@ -41,5 +37,5 @@ fn refuse_on_slave(broker: &Broker) -> Result<()> {
     }
     let remark = "Can't modify topic or subscription group from slave broker, \
                   please execute it from master broker.";
-    Err(Error::refused(response::SYSTEM_ERROR, remark))
+    Err(system_error(remark))
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{body, system_error};
+use super::body;
 use crate::base::Result;
 use crate::base::limits::SHOWN_UNITS_MAX;
-use crate::broker::Broker;
+use crate::broker::{Broker, system_error};
 use crate::dispatch::Outcome;
 use crate::message::topic;
 use crate::net::Request;
