@@ -137,7 +137,7 @@ type Index = HashMap<String, Vec<(Arc<Expression>, Arc<[i32]>)>>;
 struct State {
     bloom: Bloom,
     table: Table,
-    /// Of `table`, made anew when filters come or go.
+    /// Of `table`.
     index: Index,
     count: usize,
     changed: bool,
@@ -162,9 +162,7 @@ impl Filters {
             log::info!(target: "broker", "filters of consumers forgotten: now {bloom:?}");
             Table::new()
         };
-        let mut state = State { bloom, table, index: Index::new(), count: 0, changed: false };
-        state.indexed();
-        let state = RwLock::new(state);
+        let state = RwLock::new(State::new(bloom, table));
         Ok(Filters { path: path.to_owned(), bloom, state, saving: Mutex::new(()) })
     }
 
@@ -240,6 +238,17 @@ impl Filters {
 }
 
 impl State {
+    fn new(bloom: Bloom, table: Table) -> State {
+        let mut state =
+            State { bloom, table: Table::new(), index: Index::new(), count: 0, changed: false };
+        for (group, topics) in table {
+            for (topic, registered) in topics {
+                state.add(&group, topic, registered);
+            }
+        }
+        state
+    }
+
     fn register(&mut self, group: &str, data: &SubscriptionData, now_ms: i64) {
         let topics = self.table.get_mut(group);
         if let Some(old) = topics.and_then(|topics| topics.get_mut(&data.topic)) {
@@ -270,9 +279,7 @@ impl State {
                     born_ms: now_ms,
                     dead_ms: 0,
                 };
-                let topics = self.table.entry(group.to_owned()).or_default();
-                topics.insert(data.topic.clone(), Arc::new(registered));
-                self.indexed();
+                self.add(group, data.topic.clone(), Arc::new(registered));
                 self.changed = true;
             }
             Err(error) => {
@@ -282,16 +289,28 @@ impl State {
         }
     }
 
+    /// Adds a filter where the group has none.
+    fn add(&mut self, group: &str, topic: String, registered: Arc<Registered>) {
+        let filter = (registered.compiled.clone(), registered.positions.clone());
+        self.index.entry(topic.clone()).or_default().push(filter);
+        self.table.entry(group.to_owned()).or_default().insert(topic, registered);
+        self.count += 1;
+    }
+
     fn remove(&mut self, group: &str, topic: &str) {
         let Some(topics) = self.table.get_mut(group) else { return };
-        let removed = topics.remove(topic).is_some();
+        let Some(removed) = topics.remove(topic) else { return };
         if topics.is_empty() {
             self.table.remove(group);
         }
-        if removed {
-            self.indexed();
-            self.changed = true;
+        if let Some(filters) = self.index.get_mut(topic) {
+            filters.retain(|(expression, _)| !Arc::ptr_eq(expression, &removed.compiled));
+            if filters.is_empty() {
+                self.index.remove(topic);
+            }
         }
+        self.count -= 1;
+        self.changed = true;
     }
 
     /// The group's filters on these topics are dead from now on.
@@ -305,26 +324,15 @@ impl State {
     }
 
     fn forget(&mut self, now_ms: i64, keep_ms: i64) {
-        let before = self.count;
-        for topics in self.table.values_mut() {
-            topics.retain(|_, registered| {
-                !registered.is_dead() || now_ms.saturating_sub(registered.dead_ms) < keep_ms
-            });
+        let mut dead = Vec::new();
+        for (group, topics) in &self.table {
+            for (topic, registered) in topics {
+                if registered.is_dead() && now_ms.saturating_sub(registered.dead_ms) >= keep_ms {
+                    dead.push((group.clone(), topic.clone()));
+                }
+            }
         }
-        self.table.retain(|_, topics| !topics.is_empty());
-        self.indexed();
-        self.changed |= self.count != before;
-    }
-
-    /// Makes `index` and `count` anew.
-    fn indexed(&mut self) {
-        self.index.clear();
-        self.count = 0;
-        for (topic, registered) in self.table.values().flatten() {
-            let filter = (registered.compiled.clone(), registered.positions.clone());
-            self.index.entry(topic.clone()).or_default().push(filter);
-            self.count += 1;
-        }
+        dead.iter().for_each(|(group, topic)| self.remove(group, topic));
     }
 }
 
@@ -513,6 +521,39 @@ mod tests {
         again.persist(clock::now_ms(), 0).unwrap();
         assert!(again.find("TopicA", "CG1").is_none());
         assert!(!std::fs::read_to_string(&path).unwrap().contains("TopicA"));
+    }
+
+    #[test]
+    fn bit_maps_are_those_of_the_filters_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = filters(&dir);
+        let bits = |filters: &Filters, properties: &str| {
+            let mut map = Vec::new();
+            filters.bit_map("T", properties, &mut map);
+            map
+        };
+        let of = |groups: &[&str]| {
+            let mut map = vec![0; kept.bloom.bytes()];
+            groups
+                .iter()
+                .for_each(|group| bloom::set(&mut map, &positions(kept.bloom, group, "T")));
+            map
+        };
+        assert!(bits(&kept, "a\u{1}1").is_empty());
+        kept.register("g", &[sql("T", "a = 1", 5)], || 1000);
+        kept.register("h", &[sql("T", "a < 9", 5)], || 1000);
+        assert_eq!(bits(&kept, "a\u{1}1"), of(&["g", "h"]));
+        kept.register("g", &[sql("T", "a = 2", 6)], || 1000);
+        assert_eq!(bits(&kept, "a\u{1}1"), of(&["h"]));
+        assert_eq!(bits(&kept, "a\u{1}2"), of(&["g", "h"]));
+        kept.persist(1000, 100).unwrap();
+        assert_eq!(bits(&filters(&dir), "a\u{1}2"), of(&["g", "h"]));
+        kept.unregister("h", 2000);
+        kept.persist(2100, 100).unwrap();
+        assert_eq!(bits(&kept, "a\u{1}2"), of(&["g"]));
+        kept.unregister("g", 2200);
+        kept.persist(2300, 100).unwrap();
+        assert!(bits(&kept, "a\u{1}2").is_empty());
     }
 
     #[test]
