@@ -38,8 +38,6 @@ pub struct Running {
     server: RwLock<Option<Arc<Server>>>,
     dispatcher: RwLock<Option<Arc<Dispatcher<Broker, Pool>>>>,
     delivery: OnceLock<Arc<Delivery>>,
-    /// The same for the store, which it holds.
-    delayed: Arc<OnceLock<Weak<Delivery>>>,
     stop: Arc<Stop>,
     threads: Mutex<Vec<Handle>>,
 }
@@ -119,9 +117,9 @@ impl Broker {
         }));
         // Before anything is opened, so that a host that does not exist is an error at once.
         addresses(&config, 0)?;
-        let (offsets, delivery) = (self.offsets.clone(), self.running.delayed.clone());
+        let (offsets, broker) = (self.offsets.clone(), Arc::downgrade(self));
         self.store.set_consumed(Box::new(move |topic, queue_id| match topic {
-            SCHEDULE => delivery.get()?.upgrade()?.next_offset(queue_id + 1),
+            SCHEDULE => broker.upgrade()?.running.delivery.get()?.next_offset(queue_id + 1),
             _ => offsets.slowest(topic, queue_id),
         }));
         self.store.start()?;
@@ -203,7 +201,6 @@ impl Broker {
         let delivery = Delivery::load(self.store.clone(), self.levels.clone(), &path)?;
         let save = millis(config.store.flush_delay_offset_interval);
         self.running.keep(delivery.start(self.running.stop.clone(), save)?);
-        let _ = self.running.delayed.set(Arc::downgrade(&delivery));
         let _ = self.running.delivery.set(delivery);
         Ok(())
     }
