@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::body;
+use super::{body, offset_topics};
 use crate::base::{Error, Result, clock};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -20,12 +20,8 @@ use crate::protocol::headers::topic::{GetConsumeStats, QueryConsumeTimeSpan};
 pub fn stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let header = GetConsumeStats::decode(&request.command)?;
     let group = header.consumer_group;
-    let topics = match header.topic {
-        Some(topic) if !topic.trim().is_empty() => vec![topic.to_owned()],
-        _ => broker.offsets.topics_of(group),
-    };
     let mut stats = ConsumeStats::default();
-    for topic in topics {
+    for topic in offset_topics(broker, header.topic, group) {
         if let Some(config) = broker.topics.get(&topic)
             && broker.clients.may_consume(group, &topic)
         {

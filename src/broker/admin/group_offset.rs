@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::body;
+use super::{body, offset_topics};
 use crate::base::Result;
 use crate::broker::{Broker, system_error};
 use crate::dispatch::Outcome;
@@ -30,11 +30,7 @@ pub fn copy(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let header = CloneGroupOffset::decode(&request.command)?;
     let (from, to) = (header.src_group, header.dest_group);
     topic::check_group(to).map_err(system_error)?;
-    let topics = match header.topic.filter(|topic| !topic.trim().is_empty()) {
-        Some(topic) => vec![topic.to_owned()],
-        None => broker.offsets.topics_of(from),
-    };
-    for topic in topics {
+    for topic in offset_topics(broker, header.topic, from) {
         let known = broker.topics.get(&topic).is_some();
         if known && (header.offline || broker.clients.may_consume(from, &topic)) {
             let copied = broker.offsets.copy(&topic, from, to);

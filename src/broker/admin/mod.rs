@@ -30,6 +30,14 @@ fn body(command: &Command, body: Vec<u8>) -> Result<Outcome> {
     Ok(Outcome::Reply(reply))
 }
 
+/// The topic of a request about a group's offsets, or all that the group has offsets for.
+fn offset_topics(broker: &Broker, topic: Option<&str>, group: &str) -> Vec<String> {
+    match topic.filter(|topic| !topic.trim().is_empty()) {
+        Some(topic) => vec![topic.to_owned()],
+        None => broker.offsets.topics_of(group),
+    }
+}
+
 /// Topics and groups of a slave are its master's.
 fn refuse_on_slave(broker: &Broker) -> Result<()> {
     if broker.config.get().store.broker_role != BrokerRole::Slave {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::refuse_on_slave;
+use super::{body, refuse_on_slave};
 use crate::base::limits::TOPIC_QUEUES_MAX;
 use crate::base::{Error, Result};
 use crate::broker::Broker;
@@ -78,9 +78,7 @@ pub fn get(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         let remark = format!("No topic in this broker. topic: {}", header.topic);
         return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
     };
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = config.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, config.to_vec())
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
