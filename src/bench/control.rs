@@ -46,9 +46,10 @@ pub fn max_offsets(settings: &Settings) -> Result<Vec<u64>> {
 }
 
 fn max_offset(stream: &mut TcpStream, settings: &Settings, place: usize) -> Result<u64> {
+    let (topic, queue) = settings.topic_and_queue(place);
     let mut command = Command::request(request::GET_MAX_OFFSET);
-    command.fields_mut().push("topic", &settings.topic_name(place / settings.queues));
-    command.fields_mut().push_display("queueId", place % settings.queues);
+    command.fields_mut().push("topic", &settings.topic_name(topic));
+    command.fields_mut().push_display("queueId", queue);
     let reply = call(stream, settings, &command)?;
     reply
         .field("offset")

@@ -86,11 +86,7 @@ fn server(run: &Run) -> Vec<Figure> {
             calls.zip(messages).map(|(calls, messages)| calls as f64 / messages),
         ),
         figure("serverCpuSeconds", "CPU s", server.map(|used| used.cpu())),
-        figure(
-            "serverCorePercent",
-            "% of a core",
-            server.map(|used| used.cpu() / run.outcome.seconds.max(1e-9) * 100.0),
-        ),
+        figure("serverCorePercent", "% of a core", run.core_percent()),
         figure("serverResidentBytes", "", server.map(|used| used.resident as f64)),
         figure("serverResidentMiB", "RSS MiB", server.map(|used| used.resident as f64 / 1048576.0)),
         figure("idleBytesEach", "B each", run.idle.map(|idle| idle.bytes_each())),

@@ -174,8 +174,8 @@ impl Load {
 fn check_offsets(settings: &Settings, total: &mut Outcome) {
     for (place, stored) in total.stored.iter().enumerate() {
         if !stored.is_continuous(settings.per_request() as u64) {
-            let topic = settings.topic_name(place / settings.queues);
-            let queue = place % settings.queues;
+            let (topic, queue) = settings.topic_and_queue(place);
+            let topic = settings.topic_name(topic);
             total.faults.add(|| {
                 format!(
                     "the offsets of {topic} {queue} are not continuous (has it another producer?)"

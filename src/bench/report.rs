@@ -92,7 +92,7 @@ fn server_line(run: &Run) -> Option<String> {
             "  server: {:.2} CPU s in {:.1} s, {:.2} % of a core",
             used.cpu(),
             run.outcome.seconds,
-            used.cpu() / run.outcome.seconds.max(1e-9) * 100.0
+            run.core_percent()?
         ),
         None => format!(
             "  server: {:.2} CPU s, {:.3} waits/msg, {:.3} preemptions/msg{calls}, {} major faults",

@@ -125,6 +125,11 @@ impl Run {
         })
     }
 
+    /// CPU time of the server as a part of one core's, in percent.
+    pub fn core_percent(&self) -> Option<f64> {
+        self.server.map(|server| server.cpu() / self.outcome.seconds.max(1e-9) * 100.0)
+    }
+
     /// Whether mqbench used so much that the figures are not the server's alone.
     pub fn is_client_dear(&self) -> bool {
         self.idle.is_none() && self.own_share().is_some_and(|share| share > OWN_MAX)

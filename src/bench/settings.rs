@@ -157,16 +157,11 @@ impl Settings {
 
     fn from_matches(kind: Kind, matches: &Matches) -> Result<Settings> {
         let default_connections = if kind == Kind::Idle { 2000 } else { 4 };
-        let window = match matches.opt_present("window") {
-            true => Some(number(matches, "window", 0, 1, SLOTS_MAX)?),
-            false => None,
-        };
+        let window = optional_number(matches, "window", 1, SLOTS_MAX)?;
         let connections = number(matches, "connections", default_connections, 1, 100_000)?;
         let (rate, once) = (rate(matches)?, matches.opt_present("once"));
-        let messages = match matches.opt_present("messages") {
-            true => Some(number(matches, "messages", 0, 1, usize::MAX >> 1)? as u64),
-            false => None,
-        };
+        let messages = optional_number(matches, "messages", 1, usize::MAX >> 1)?;
+        let messages = messages.map(|count| count as u64);
         // With an end of its own every request counts, and the time is only a bound.
         let (warmup, time) = if once || messages.is_some() { (0.0, 3600.0) } else { (2.0, 10.0) };
         let threads = match rate {
@@ -267,6 +262,11 @@ impl Settings {
         self.topics * self.queues
     }
 
+    /// Numbers of the topic of a place, and of its queue there.
+    pub fn topic_and_queue(&self, place: usize) -> (usize, usize) {
+        (place / self.queues, place % self.queues)
+    }
+
     /// Name of topic `number`.
     pub fn topic_name(&self, number: usize) -> String {
         match self.topics {
@@ -344,9 +344,13 @@ fn target(text: &str, default_name: &str) -> Result<Target> {
 }
 
 fn number(matches: &Matches, name: &str, default: usize, min: usize, max: usize) -> Result<usize> {
-    let Some(text) = matches.opt_str(name) else { return Ok(default) };
+    Ok(optional_number(matches, name, min, max)?.unwrap_or(default))
+}
+
+fn optional_number(matches: &Matches, name: &str, min: usize, max: usize) -> Result<Option<usize>> {
+    let Some(text) = matches.opt_str(name) else { return Ok(None) };
     match text.parse() {
-        Ok(value) if (min..=max).contains(&value) => Ok(value),
+        Ok(value) if (min..=max).contains(&value) => Ok(Some(value)),
         _ => Err(Error::Config(format!("--{name} {text}: expected a number of {min} to {max}"))),
     }
 }

@@ -249,8 +249,7 @@ impl<'a> Worker<'a> {
             Form::Poll => &self.polls,
             _ => &self.templates,
         };
-        let (topic, queue) =
-            (place.place / self.settings.queues, place.place % self.settings.queues);
+        let (topic, queue) = self.settings.topic_and_queue(place.place);
         let patch = Patch { slot, topic, number, stamp: (self.shared.run, sent) };
         templates[queue].write(&mut connection.out, patch);
         if connection.form != Form::Poll {
@@ -336,7 +335,7 @@ impl<'a> Worker<'a> {
         if self.settings.verify {
             self.outcome.verified += 1;
             let outcome = &mut self.outcome;
-            let queue = slot.place % self.settings.queues;
+            let (_, queue) = self.settings.topic_and_queue(slot.place);
             check::send(answer, queue, &mut outcome.stored[slot.place], &mut outcome.faults);
         }
         if answer.code != response::SUCCESS {
@@ -435,8 +434,8 @@ impl<'a> Worker<'a> {
         each: impl FnMut(&[u8]),
     ) -> u64 {
         self.outcome.verified += 1;
-        let topic = &self.settings.topic_name(slot.place / self.settings.queues);
-        let queue = slot.place % self.settings.queues;
+        let (topic, queue) = self.settings.topic_and_queue(slot.place);
+        let topic = &self.settings.topic_name(topic);
         let asked = Asked { topic, queue, offset: slot.offset };
         check::records(body, &asked, answer.offset, &mut self.outcome.faults, each)
     }
