@@ -49,6 +49,14 @@ struct Sent {
     unsure: bool,
 }
 
+/// A message to send.
+struct Next {
+    key: String,
+    level: usize,
+    queue: i32,
+    command: Command,
+}
+
 /// A half message whose end nobody has told the broker yet.
 struct Open {
     key: String,
@@ -188,17 +196,8 @@ impl World {
     /// kill -9, with sends under way whose answers nobody reads.
     fn kill(&mut self) {
         for _ in 0..self.numbers.below(20) {
-            let (key, body) = self.next_message();
-            let level = self.numbers.below(3);
-            let mut text = vec![("KEYS", key.as_str())];
-            let digits = level.to_string();
-            if level > 0 {
-                text.push(("DELAY", &digits));
-            }
-            let queue = self.numbers.below(QUEUES) as i32;
-            let command = send_v2(TOPIC, queue, &properties(&text), &body);
-            self.remember(&key, body, level, true);
-            self.peer.as_mut().unwrap().send(&command);
+            let next = self.next_send(&[0, 1, 2], true);
+            self.peer.as_mut().unwrap().send(&next.command);
         }
         std::thread::sleep(Duration::from_micros(self.numbers.below(2000) as u64));
         self.peer = None;
@@ -230,6 +229,21 @@ impl World {
         (key, body)
     }
 
+    /// A send at one of these levels, remembered.
+    fn next_send(&mut self, levels: &[usize], unsure: bool) -> Next {
+        let (key, body) = self.next_message();
+        let level = levels[self.numbers.below(levels.len())];
+        let mut text = vec![("KEYS", key.as_str())];
+        let digits = level.to_string();
+        if level > 0 {
+            text.push(("DELAY", &digits));
+        }
+        let queue = self.numbers.below(QUEUES) as i32;
+        let command = send_v2(TOPIC, queue, &properties(&text), &body);
+        self.remember(&key, body, level.min(DELAYS.len()), unsure);
+        Next { key, level, queue, command }
+    }
+
     fn remember(&mut self, key: &str, body: Vec<u8>, level: usize, unsure: bool) {
         let sent = Sent { body, level, sent_ms: now_ms(), kills: self.kills, unsure };
         self.sent.insert(key.to_owned(), sent);
@@ -239,16 +253,7 @@ impl World {
 /// Producing.
 impl World {
     fn send(&mut self) {
-        let (key, body) = self.next_message();
-        let level = [0, 0, 0, 1, 2, 3, 99][self.numbers.below(7)];
-        let mut text = vec![("KEYS", key.as_str())];
-        let digits = level.to_string();
-        if level > 0 {
-            text.push(("DELAY", &digits));
-        }
-        let queue = self.numbers.below(QUEUES) as i32;
-        let command = send_v2(TOPIC, queue, &properties(&text), &body);
-        self.remember(&key, body, level.min(DELAYS.len()), false);
+        let Next { key, level, queue, command } = self.next_send(&[0, 0, 0, 1, 2, 3, 99], false);
         let reply = self.ask(&command);
         assert_eq!((reply.code, &reply.remark), (0, &None), "{}", self.at());
         if level == 0 {
