@@ -45,14 +45,8 @@ fn known() -> Cluster {
     put(&cluster, "Known", 0, "", b"x");
     let pull = Pull { group: "g", ..Pull::new("Known", 0, 0) };
     assert_eq!(cluster.peer().ask(&pull.command()).code, 0);
-    commit(&cluster, "Known", "g", "1");
+    commit(&cluster, "Known", "g", 0, 1);
     cluster
-}
-
-fn commit(cluster: &Cluster, topic: &str, group: &str, offset: &str) {
-    let fields =
-        [("topic", topic), ("consumerGroup", group), ("queueId", "0"), ("commitOffset", offset)];
-    assert_eq!(cluster.peer().ask(&request(codes::UPDATE_CONSUMER_OFFSET, &fields)).code, 0);
 }
 
 /// Codes that only look: they find nothing under such a name, and say so in their own way.
@@ -125,8 +119,7 @@ fn a_retry_of_retries_is_no_group_s() {
         // A member comes, but nothing is made for it.
         let beat = heart_beat("c", group, "Known", "*", 1);
         let mut peer = cluster.peer();
-        peer.send(&beat);
-        while !peer.receive().is_response() {}
+        peer.ask_among(&beat);
     }
     assert_eq!(state(&cluster), before);
     // A send makes its topic before it is refused, as with RocketMQ.
@@ -166,8 +159,8 @@ fn offsets_beyond_the_end_and_below_the_begin() {
         assert!(reply.code == 1 && remark.contains(&format!("[{queue_id}]")), "{remark}");
     }
     // Stored as it comes, as with RocketMQ; below 0 is no offset.
-    for (offset, found) in [("77", 77), ("9223372036854775807", i64::MAX), ("-5", 0)] {
-        commit(&cluster, "Known", "g", offset);
+    for (offset, found) in [(77, 77), (i64::MAX, i64::MAX), (-5, 0)] {
+        commit(&cluster, "Known", "g", 0, offset);
         let fields = [("topic", "Known"), ("consumerGroup", "g"), ("queueId", "0")];
         let reply = cluster.peer().ask(&request(codes::QUERY_CONSUMER_OFFSET, &fields));
         assert_eq!((reply.code, number(&reply, "offset")), (0, found), "{offset}");

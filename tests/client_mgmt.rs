@@ -185,26 +185,14 @@ fn query_offset(cluster: &Cluster, group: &str, topic: &str) -> Command {
     cluster.peer().ask(&request(codes::QUERY_CONSUMER_OFFSET, &fields))
 }
 
-fn commit(cluster: &Cluster, group: &str, topic: &str, offset: i64) {
-    let offset = offset.to_string();
-    let fields = [
-        ("consumerGroup", group),
-        ("topic", topic),
-        ("queueId", "0"),
-        ("commitOffset", offset.as_str()),
-    ];
-    let reply = cluster.peer().ask(&request(codes::UPDATE_CONSUMER_OFFSET, &fields));
-    assert_eq!(reply.code, 0);
-}
-
 #[test]
 fn offsets_are_kept_over_a_restart() {
     let mut cluster = Cluster::start();
     put(&cluster, "T", 0, "", b"x");
     assert_eq!(number(&query_offset(&cluster, "g", "T"), "offset"), 0, "a young topic");
-    commit(&cluster, "g", "T", 8);
-    commit(&cluster, "g", "T", 1);
-    commit(&cluster, "h", "nowhere", 3);
+    commit(&cluster, "T", "g", 0, 8);
+    commit(&cluster, "T", "g", 0, 1);
+    commit(&cluster, "nowhere", "h", 0, 3);
     cluster.restart();
     assert_eq!(number(&query_offset(&cluster, "g", "T"), "offset"), 1);
     assert_eq!(number(&query_offset(&cluster, "h", "nowhere"), "offset"), 3);
@@ -220,7 +208,7 @@ fn offsets_are_kept_over_a_restart() {
 fn a_new_group_starts_at_0_only_while_message_0_is_in_memory() {
     let cluster = Cluster::start();
     put(&cluster, "T", 0, "", b"x");
-    commit(&cluster, "old", "T", 1);
+    commit(&cluster, "T", "old", 0, 1);
     assert_eq!(number(&query_offset(&cluster, "new", "T"), "offset"), 0);
     let mut update = Command::request(codes::UPDATE_BROKER_CONFIG);
     update.body = b"accessMessageInMemoryMaxRatio=0\n".to_vec();
@@ -244,9 +232,9 @@ fn groups_of_a_topic_are_those_online_and_those_with_offsets() {
     client.send(&heart_beat("c1", "online", "T", "*", 1));
     expect_notice(&mut client, "online");
     client.receive();
-    commit(&cluster, "away", "T", 1);
-    commit(&cluster, "online", "T", 1);
-    commit(&cluster, "other", "U", 1);
+    commit(&cluster, "T", "away", 0, 1);
+    commit(&cluster, "T", "online", 0, 1);
+    commit(&cluster, "U", "other", 0, 1);
     assert_eq!(who("T"), json!({"groupList": ["away", "online"]}));
     assert_eq!(who("U"), json!({"groupList": ["other"]}));
     let missing = cluster.peer().ask(&request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &[]));
@@ -355,7 +343,7 @@ fn groups_are_created_shown_and_deleted() {
     assert_eq!(group["consumeEnable"], true);
     assert!(found["subscriptionGroupTable"]["TOOLS_CONSUMER"].is_object());
     assert_eq!(found["dataVersion"]["counter"], 1);
-    commit(&cluster, "g", "T", 3);
+    commit(&cluster, "T", "g", 0, 3);
     let fields = [("groupName", "g"), ("removeOffset", "true")];
     let delete = request(codes::DELETE_SUBSCRIPTIONGROUP, &fields);
     assert_eq!(cluster.peer().ask(&delete).code, 0);
@@ -388,7 +376,7 @@ fn queues_tell_their_offsets_and_times() {
     let none = ask(codes::GET_EARLIEST_MSG_STORETIME, "None", 0);
     assert_eq!(number(&none, "timestamp"), -1);
 
-    commit(&cluster, "g", "T", 2);
+    commit(&cluster, "T", "g", 0, 2);
     let fields = [("consumerGroup", "g")];
     let stats = text(&cluster.peer().ask(&request(codes::GET_CONSUME_STATS, &fields)));
     let row = format!(

@@ -135,6 +135,17 @@ pub fn max_offset(cluster: &Cluster, topic: &str, queue_id: i32) -> i64 {
     reply.field("offset").unwrap().parse().unwrap()
 }
 
+/// UPDATE_CONSUMER_OFFSET, accepted.
+pub fn commit(cluster: &Cluster, topic: &str, group: &str, queue_id: i32, offset: i64) {
+    let fields = [
+        ("consumerGroup", group),
+        ("topic", topic),
+        ("queueId", &*queue_id.to_string()),
+        ("commitOffset", &*offset.to_string()),
+    ];
+    assert_eq!(cluster.peer().ask(&request(codes::UPDATE_CONSUMER_OFFSET, &fields)).code, 0);
+}
+
 /// What a pull asks for; the defaults are those of a pull consumer that does not wait.
 pub struct Pull<'a> {
     pub group: &'a str,

@@ -40,9 +40,7 @@ fn beat(topic: &str, expression: &str, version: i64) -> Command {
 
 /// Sends a heartbeat; the notice that the group has changed may come before its answer.
 fn accepted(peer: &mut Peer, beat: &Command) {
-    peer.send(beat);
-    let first = peer.receive();
-    let answer = if first.is_response() { first } else { peer.receive() };
+    let answer = peer.ask_among(beat);
     assert_eq!((answer.code, answer.remark), (0, None));
 }
 

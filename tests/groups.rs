@@ -14,17 +14,6 @@ fn group(n: usize) -> String {
     format!("group-{n}")
 }
 
-/// Answers only; notices to the groups' members are passed over.
-fn ask(peer: &mut Peer, command: &Command) -> Command {
-    peer.send(command);
-    loop {
-        let frame = peer.receive();
-        if frame.is_response() && frame.opaque == command.opaque {
-            return frame;
-        }
-    }
-}
-
 /// A heartbeat of one client that is in all groups, half of them broadcasting.
 fn beat() -> Command {
     let consumer = |n: usize| {
@@ -57,7 +46,7 @@ fn thousands_of_groups_have_a_progress_each() {
     };
     let groups = |file: &str| written(file, "groupName\":\"");
     let topics = |file: &str| written(file, "topicName\":\"%RETRY%");
-    assert_eq!(ask(&mut peer, &beat()).code, 0);
+    assert_eq!(peer.ask_among(&beat()).code, 0);
     // All are in the files, by one write: the files before it have none of them.
     assert_eq!((groups("subscriptionGroup.json"), topics("topics.json")), (GROUPS, GROUPS));
     assert_eq!((groups("subscriptionGroup.json.bak"), topics("topics.json.bak")), (0, 0));
@@ -68,16 +57,16 @@ fn thousands_of_groups_have_a_progress_each() {
         let flags = SUBSCRIPTION | COMMIT;
         let pull =
             Pull { group: &group, sys_flag: flags, commit: from, ..Pull::new("Many", 0, from) };
-        let reply = ask(&mut peer, &pull.command());
+        let reply = peer.ask_among(&pull.command());
         let all = record::decode_all(&reply.body).unwrap();
         assert_eq!((reply.code, all.len()), (0, 4 - n % 4), "{group}");
     }
-    let table = ask(&mut peer, &request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &[("topic", "Many")]));
+    let table = peer.ask_among(&request(codes::QUERY_TOPIC_CONSUME_BY_WHO, &[("topic", "Many")]));
     assert_eq!(String::from_utf8_lossy(&table.body).matches("\"group-").count(), GROUPS);
     for n in 0..GROUPS {
         let group = group(n);
         let fields = [("consumerGroup", group.as_str()), ("topic", "Many"), ("queueId", "0")];
-        let reply = ask(&mut peer, &request(codes::QUERY_CONSUMER_OFFSET, &fields));
+        let reply = peer.ask_among(&request(codes::QUERY_CONSUMER_OFFSET, &fields));
         assert_eq!(number(&reply, "offset"), (n % 4) as i64, "{group}");
     }
 }

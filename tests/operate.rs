@@ -15,16 +15,6 @@ fn text(reply: &Command) -> String {
     String::from_utf8(reply.body.clone()).unwrap()
 }
 
-fn commit(cluster: &Cluster, topic: &str, group: &str, queue_id: i32, offset: i64) {
-    let fields = [
-        ("consumerGroup", group),
-        ("topic", topic),
-        ("queueId", &*queue_id.to_string()),
-        ("commitOffset", &*offset.to_string()),
-    ];
-    assert_eq!(ask(cluster, codes::UPDATE_CONSUMER_OFFSET, &fields).code, 0);
-}
-
 fn offsets(cluster: &Cluster) -> String {
     text(&ask(cluster, codes::GET_ALL_CONSUMER_OFFSET, &[]))
 }
@@ -64,8 +54,7 @@ fn offsets_are_copied_to_another_group() {
     }
     assert!(!table.contains("U@one") && !table.contains("gone@all"), "{table}");
     let mut member = cluster.peer();
-    member.send(&heart_beat("c", "g", "T", "*", 1));
-    while !member.receive().is_response() {}
+    assert_eq!(member.ask_among(&heart_beat("c", "g", "T", "*", 1)).code, 0);
     assert_eq!(clone("", "online", "false").code, 0);
     assert_eq!(clone("", "forced", "true").code, 0);
     let table = offsets(&cluster);
@@ -128,8 +117,7 @@ fn every_group_s_progress_is_shown() {
     put(&cluster, "T", 0, "", b"x");
     put(&cluster, "T", 0, "", b"x");
     let mut member = cluster.peer();
-    member.send(&heart_beat("c", "g", "T", "*", 1));
-    while !member.receive().is_response() {}
+    assert_eq!(member.ask_among(&heart_beat("c", "g", "T", "*", 1)).code, 0);
     commit(&cluster, "T", "g", 0, 1);
     commit(&cluster, "gone", "g", 0, 1);
     let stats = |order: &str| {
@@ -172,8 +160,7 @@ fn units_of_a_queue_are_shown() {
     let offline = text(&show("0", "0", &[("consumerGroup", "g")]));
     assert!(offline.contains(r#""filterData":"g@T is not online!""#), "{offline}");
     let mut member = cluster.peer();
-    member.send(&heart_beat("c", "g", "T", "a", 1));
-    while !member.receive().is_response() {}
+    assert_eq!(member.ask_among(&heart_beat("c", "g", "T", "a", 1)).code, 0);
     let online = text(&show("0", "0", &[("consumerGroup", "g")]));
     assert!(online.contains(r#""subscriptionData":{"#) && online.contains(r#""subString":"a""#));
 }
@@ -184,8 +171,7 @@ fn all_producers_are_shown() {
     let producers = || text(&ask(&cluster, codes::GET_ALL_PRODUCER_INFO, &[]));
     assert_eq!(producers(), r#"{"data":{}}"#);
     let mut member = cluster.peer();
-    member.send(&heart_beat("c", "g", "T", "*", 1));
-    while !member.receive().is_response() {}
+    assert_eq!(member.ask_among(&heart_beat("c", "g", "T", "*", 1)).code, 0);
     let shown: serde_json::Value = serde_json::from_str(&producers()).unwrap();
     let one = &shown["data"]["producers"][0];
     assert_eq!((&one["clientId"], &one["language"]), (&"c".into(), &"JAVA".into()));

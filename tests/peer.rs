@@ -59,6 +59,17 @@ impl Peer {
         reply
     }
 
+    /// As `ask`, whatever else the server says meanwhile.
+    pub fn ask_among(&mut self, command: &Command) -> Command {
+        self.send(command);
+        loop {
+            let reply = self.receive();
+            if reply.is_response() && reply.opaque == command.opaque {
+                return reply;
+            }
+        }
+    }
+
     /// Sends a request and waits for a frame; `None` when the connection is closed instead.
     pub fn try_ask(&mut self, command: &Command) -> Option<Command> {
         self.stream.write_all(&frame::encode(command)).ok()?;

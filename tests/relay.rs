@@ -16,8 +16,7 @@ fn consumer_like(cluster: &Cluster, client: &str, change: impl FnOnce(&mut Comma
     let mut peer = cluster.peer();
     let mut beat = heart_beat(client, "g", "T", "*", 1);
     change(&mut beat);
-    peer.send(&beat);
-    while !peer.receive().is_response() {}
+    peer.ask_among(&beat);
     peer
 }
 
@@ -29,16 +28,6 @@ fn asked(peer: &mut Peer) -> Command {
             return command;
         }
     }
-}
-
-fn commit(cluster: &Cluster, queue_id: i32, offset: i64) {
-    let fields = [
-        ("consumerGroup", "g"),
-        ("topic", "T"),
-        ("queueId", &*queue_id.to_string()),
-        ("commitOffset", &*offset.to_string()),
-    ];
-    assert_eq!(cluster.peer().ask(&request(codes::UPDATE_CONSUMER_OFFSET, &fields)).code, 0);
 }
 
 fn running_info(client: &str) -> Command {
@@ -195,10 +184,10 @@ fn a_reset_is_refused_while_it_cannot_be_done() {
     let remark = "[reset-offset] reset offset failed, no topic in this broker. topic=T";
     assert_eq!(refused(&tool.ask(&reset(-1, true))), (1, remark));
     two_queues(&cluster);
-    commit(&cluster, 0, 2);
+    commit(&cluster, "T", "g", 0, 2);
     let remark = "THe consumer group <g> not exist";
     assert_eq!(refused(&tool.ask(&reset(-1, true))), (1, remark));
-    commit(&cluster, 1, 1);
+    commit(&cluster, "T", "g", 1, 1);
     let remark = "Consumer not online, so can not reset offset, Group: g Topic: T Timestamp: 5";
     assert_eq!(refused(&tool.ask(&reset(5, true))), (206, remark));
     let mut new = consumer(&cluster, "new");
@@ -213,8 +202,8 @@ fn a_reset_is_refused_while_it_cannot_be_done() {
 fn a_reset_reaches_every_client_of_the_group() {
     let cluster = Cluster::start();
     two_queues(&cluster);
-    commit(&cluster, 0, 1);
-    commit(&cluster, 1, 1);
+    commit(&cluster, "T", "g", 0, 1);
+    commit(&cluster, "T", "g", 1, 1);
     let mut java = consumer(&cluster, "java");
     let mut cpp = consumer_like(&cluster, "cpp", |beat| beat.language = CPP);
     let mut tool = cluster.peer();
@@ -251,8 +240,8 @@ fn a_reset_reaches_every_client_of_the_group() {
 fn a_reset_to_a_time_finds_the_message() {
     let cluster = Cluster::start();
     two_queues(&cluster);
-    commit(&cluster, 0, 3);
-    commit(&cluster, 1, 1);
+    commit(&cluster, "T", "g", 0, 3);
+    commit(&cluster, "T", "g", 1, 1);
     let mut consumer = consumer(&cluster, "c1");
     let stored = messages(&cluster, "T", 0);
     let time = stored[1].store_timestamp;

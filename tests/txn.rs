@@ -28,7 +28,7 @@ fn send_half(peer: &mut Peer, body: &str, more: &[(&str, &str)]) -> Half {
     text.extend(more);
     let mut command = send_v2("T", 1, &properties(&text), body.as_bytes());
     command.fields_mut().push("g", &now_ms().to_string());
-    let reply = ask(peer, &command);
+    let reply = peer.ask_among(&command);
     assert_eq!((reply.code, reply.remark.as_deref(), number(&reply, "queueId")), (0, None, 1));
     let (_, log_offset) = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap();
     Half {
@@ -69,21 +69,10 @@ fn asking(change: impl FnOnce(&mut BrokerConfig)) -> Cluster {
     })
 }
 
-/// Sends a request and waits for its answer, whatever the broker asks meanwhile.
-fn ask(peer: &mut Peer, command: &Command) -> Command {
-    peer.send(command);
-    loop {
-        let reply = peer.receive();
-        if reply.is_response() && reply.opaque == command.opaque {
-            return reply;
-        }
-    }
-}
-
 /// A producer of the group, known to the broker.
 fn producer(cluster: &Cluster) -> Peer {
     let mut peer = cluster.peer();
-    assert_eq!(ask(&mut peer, &heart_beat("client", "others", "Other", "*", 1)).code, 0);
+    assert_eq!(peer.ask_among(&heart_beat("client", "others", "Other", "*", 1)).code, 0);
     peer
 }
 
@@ -138,7 +127,7 @@ fn a_committed_message_is_the_half_message_where_it_belongs() {
     let value = |name| held.property(name);
     assert_eq!((value("REAL_TOPIC"), value("REAL_QID")), (Some("T"), Some("1")));
 
-    let reply = ask(&mut peer, &end(&half, COMMIT));
+    let reply = peer.ask_among(&end(&half, COMMIT));
     assert_eq!((reply.code, reply.remark), (0, None));
     wait_until("committed", || max_offset(&cluster, "T", 1) == 1);
     let committed = &messages(&cluster, "T", 1)[0];
@@ -160,7 +149,7 @@ fn a_rolled_back_message_goes_nowhere_and_all_are_passed() {
     let mut peer = cluster.peer();
     let halves: Vec<Half> = (0..100).map(|n| send_half(&mut peer, &n.to_string(), &[])).collect();
     for (n, half) in halves.iter().enumerate().rev() {
-        let reply = ask(&mut peer, &end(half, if n % 2 == 0 { COMMIT } else { ROLLBACK }));
+        let reply = peer.ask_among(&end(half, if n % 2 == 0 { COMMIT } else { ROLLBACK }));
         assert_eq!(reply.code, 0);
     }
     wait_until("committed", || max_offset(&cluster, "T", 1) == 50);
@@ -177,7 +166,7 @@ fn one_way_and_unknown_get_no_answer() {
     let mut one_way = end(&half, COMMIT);
     one_way.flag = FLAG_ONEWAY;
     peer.send(&one_way);
-    assert_eq!(ask(&mut peer, &end(&half, "7")).code, 1);
+    assert_eq!(peer.ask_among(&end(&half, "7")).code, 1);
     wait_until("committed", || max_offset(&cluster, "T", 1) == 1);
 }
 
@@ -187,7 +176,7 @@ fn ends_that_point_elsewhere_are_refused_and_store_nothing() {
     let mut peer = cluster.peer();
     let half = send_half(&mut peer, "one", &[]);
     let other = send_half(&mut peer, "two", &[]);
-    let plain = ask(&mut peer, &send_v2("T", 0, &properties(&[("PGROUP", "producers")]), b"plain"));
+    let plain = peer.ask_among(&send_v2("T", 0, &properties(&[("PGROUP", "producers")]), b"plain"));
     let (_, plain) = id::decode_offset_id(plain.field("msgId").unwrap()).unwrap();
     let with = |name: &str, value: &str| {
         let mut command = end(&half, COMMIT);
@@ -209,7 +198,7 @@ fn ends_that_point_elsewhere_are_refused_and_store_nothing() {
     ];
     let before = cluster.broker.store.max_physical_offset();
     for (command, remark) in cases {
-        let reply = ask(&mut peer, &command);
+        let reply = peer.ask_among(&command);
         let found = reply.remark.unwrap_or_default();
         assert!(reply.code == 1 && found.contains(remark), "{found}");
     }
@@ -221,8 +210,8 @@ fn a_second_commit_stores_the_message_again_as_with_java() {
     let cluster = patient(|_| {});
     let mut peer = cluster.peer();
     let half = send_half(&mut peer, "one", &[]);
-    assert_eq!(ask(&mut peer, &end(&half, COMMIT)).code, 0);
-    assert_eq!(ask(&mut peer, &end(&half, COMMIT)).code, 0);
+    assert_eq!(peer.ask_among(&end(&half, COMMIT)).code, 0);
+    assert_eq!(peer.ask_among(&end(&half, COMMIT)).code, 0);
     wait_until("committed twice", || max_offset(&cluster, "T", 1) == 2);
     all_done(&cluster);
 }
@@ -296,7 +285,7 @@ fn what_is_never_ended_is_given_up_and_can_be_resumed() {
     assert_eq!(cluster.peer().ask(&resume(&given_up.offset_id())).code, 0);
     let (copy, _, message) = asked(&mut peer);
     assert_eq!(times(message).as_deref(), Some("1"));
-    assert_eq!(ask(&mut peer, &end(&copy, ROLLBACK)).code, 0);
+    assert_eq!(peer.ask_among(&end(&copy, ROLLBACK)).code, 0);
     cluster.restart();
     all_done(&cluster);
 }
@@ -306,10 +295,10 @@ fn only_half_messages_are_resumed() {
     let cluster = patient(|_| {});
     let mut peer = cluster.peer();
     let half = send_half(&mut peer, "one", &[]);
-    assert_eq!(ask(&mut peer, &end(&half, COMMIT)).code, 0);
+    assert_eq!(peer.ask_among(&end(&half, COMMIT)).code, 0);
     wait_until("committed", || max_offset(&cluster, "T", 1) == 1);
     let id = messages(&cluster, "T", 1)[0].offset_id();
-    let reply = ask(&mut peer, &request(codes::RESUME_CHECK_HALF_MESSAGE, &[("msgId", &id)]));
+    let reply = peer.ask_among(&request(codes::RESUME_CHECK_HALF_MESSAGE, &[("msgId", &id)]));
     assert!(reply.code == 1 && reply.remark.unwrap().ends_with("that is not a half message"));
     all_done(&cluster);
     assert_eq!(max_offset(&cluster, HALF, 0), 1);
@@ -321,7 +310,7 @@ fn a_restart_changes_nothing() {
     let mut peer = cluster.peer();
     let open = send_half(&mut peer, "open", &[]);
     let ended = send_half(&mut peer, "ended", &[]);
-    assert_eq!(ask(&mut peer, &end(&ended, ROLLBACK)).code, 0);
+    assert_eq!(peer.ask_among(&end(&ended, ROLLBACK)).code, 0);
     cluster.restart();
     assert_eq!(cluster.peer().ask(&end(&open, COMMIT)).code, 0);
     all_done(&cluster);
@@ -383,7 +372,7 @@ fn a_half_message_without_its_properties_stalls_nobody() {
     send_half(&mut peer, "good", &[]);
     let (copy, _, message) = asked(&mut peer);
     assert_eq!(message.body, b"good");
-    assert_eq!(ask(&mut peer, &end(&copy, COMMIT)).code, 0);
+    assert_eq!(peer.ask_among(&end(&copy, COMMIT)).code, 0);
     wait_until("given up", || max_offset(&cluster, GIVEN_UP, 0) == 4);
 }
 
@@ -392,7 +381,7 @@ fn a_delay_counts_from_the_commit_on() {
     let cluster = patient(|_| {});
     let mut peer = cluster.peer();
     let half = send_half(&mut peer, "later", &[("DELAY", "1")]);
-    assert_eq!(ask(&mut peer, &end(&half, COMMIT)).code, 0);
+    assert_eq!(peer.ask_among(&end(&half, COMMIT)).code, 0);
     wait_until("parked", || max_offset(&cluster, "SCHEDULE_TOPIC_XXXX", 0) == 1);
     wait_until("delivered", || max_offset(&cluster, "T", 1) == 1);
     assert_eq!(messages(&cluster, "T", 1)[0].body, b"later");
