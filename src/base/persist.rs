@@ -166,10 +166,7 @@ fn keep_old(path: &Path) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    match file::remove(&bak) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => (),
-    }
+    file::remove_if_there(&bak)?;
     file::link(path, &bak).or_else(|_| file::rename(path, &bak))
 }
 

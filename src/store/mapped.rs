@@ -326,12 +326,7 @@ impl MappedFile {
     /// Removes the file from its directory. Memory and disk blocks are given back when the last
     /// reader has dropped its slice.
     pub fn destroy(&self) -> Result<()> {
-        match sys::file::remove(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(e).what(|| format!("remove {}", self.path.display()))
-            }
-            _ => Ok(()),
-        }
+        sys::file::remove_if_there(&self.path).what(|| format!("remove {}", self.path.display()))
     }
 }
 

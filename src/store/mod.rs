@@ -287,12 +287,7 @@ impl Store {
             return Err(Error::Corrupt("the commit log is not all dispatched".to_owned()));
         }
         let abort = layout::abort_file(&self.root);
-        match sys::file::remove(&abort) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(e).what(|| format!("remove {}", abort.display()))
-            }
-            _ => Ok(()),
-        }
+        sys::file::remove_if_there(&abort).what(|| format!("remove {}", abort.display()))
     }
 
     /// Offset in the log of its oldest byte; -1 when there is no log.

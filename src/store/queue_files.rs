@@ -242,29 +242,14 @@ impl QueueFiles {
     pub fn destroy(&self) -> Result<()> {
         let slots = std::mem::take(&mut *self.write());
         slots.iter().try_for_each(|slot| self.remove(slot))?;
-        match sys::file::remove_dir(&self.dir) {
-            // What somebody else put there stays.
-            Err(e)
-                if !matches!(
-                    e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
-                Err(e).what(|| format!("remove {}", self.dir.display()))
-            }
-            _ => Ok(()),
-        }
+        // What somebody else put there stays.
+        sys::file::remove_dir_if_empty(&self.dir).what(|| format!("remove {}", self.dir.display()))
     }
 
     fn remove(&self, slot: &Slot) -> Result<()> {
         let path = self.path(slot.start);
         slot.map.write().unwrap_or_else(PoisonError::into_inner).take();
-        match sys::file::remove(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(e).what(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        sys::file::remove_if_there(&path).what(|| format!("remove {}", path.display()))
     }
 
     /// Writes the bytes `from..to` to the disk, and the names of files that may be new.

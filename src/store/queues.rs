@@ -244,7 +244,9 @@ impl QueueTable {
             queue.destroy()?;
         }
         let beside = self.ext.as_ref().map(|ext| ext.dir.join(topic));
-        [Some(self.dir.join(topic)), beside].iter().flatten().try_for_each(|dir| remove_empty(dir))
+        [Some(self.dir.join(topic)), beside].iter().flatten().try_for_each(|dir| {
+            sys::file::remove_dir_if_empty(dir).what(|| format!("remove {}", dir.display()))
+        })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Topics> {
@@ -320,16 +322,6 @@ impl QueueTable {
     /// How many files are mapped.
     pub fn mapped(&self) -> usize {
         self.maps.mapped()
-    }
-}
-
-/// Removes a directory; one that is not there or not empty is left as it is.
-fn remove_empty(dir: &Path) -> Result<()> {
-    match sys::file::remove_dir(dir) {
-        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
-            Err(e).what(|| format!("remove {}", dir.display()))
-        }
-        _ => Ok(()),
     }
 }
 

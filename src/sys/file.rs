@@ -102,6 +102,23 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file, unless it is not there.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match remove(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes a directory, unless it is not there or something is in it.
+pub fn remove_dir_if_empty(dir: &Path) -> io::Result<()> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match remove_dir(dir) {
+        Err(e) if matches!(e.kind(), NotFound | DirectoryNotEmpty) => Ok(()),
+        result => result,
+    }
+}
+
 /// Makes a directory and those above it that are missing; returns the directories in which one was
 /// made, which `sync_dir` makes durable.
 pub fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
