@@ -21,6 +21,7 @@ use crate::base::error::IoContext;
 use crate::base::limits::CHECK_FAULTS_SHOWN;
 use crate::base::{Error, Result};
 use crate::config::StoreConfig;
+use crate::sys;
 
 /// Bytes read at a time.
 const STEP_BYTES: usize = 4 << 20;
@@ -179,12 +180,7 @@ fn segments(dirs: &[PathBuf], bytes: Option<u64>, report: &mut Report) -> Result
 
 /// What a folder holds, sorted by name; nothing when it is not there.
 fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>> {
-    let what = || format!("read directory {}", dir.display());
-    let found = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        found => found.what(what)?,
-    };
-    let mut found = found.collect::<io::Result<Vec<_>>>().what(what)?;
+    let mut found = sys::file::entries(dir).what(|| format!("read directory {}", dir.display()))?;
     found.sort_by_key(fs::DirEntry::file_name);
     Ok(found)
 }

@@ -509,13 +509,8 @@ fn index_name(path: &Path) -> Option<&str> {
 /// Paths of the files in `dir`, sorted by name; none when it does not exist.
 fn names(dir: &Path) -> Result<Vec<PathBuf>> {
     let what = || format!("read directory {}", dir.display());
-    let entries = match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.what(what)?,
-    };
     let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.what(what)?;
+    for entry in sys::file::entries(dir).what(what)? {
         if entry.file_type().what(what)?.is_file() {
             paths.push(entry.path());
         }

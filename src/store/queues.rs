@@ -1,8 +1,6 @@
 //! All consume queues, by topic and queue id.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -334,13 +332,8 @@ fn is_file_name(name: &str) -> bool {
 /// Names of the directories in `dir`; none when it does not exist.
 fn sub_directories(dir: &Path) -> Result<Vec<String>> {
     let what = || format!("read directory {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.what(what)?,
-    };
     let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.what(what)?;
+    for entry in sys::file::entries(dir).what(what)? {
         if entry.file_type().what(what)?.is_dir()
             && let Ok(name) = entry.file_name().into_string()
         {

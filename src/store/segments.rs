@@ -88,13 +88,8 @@ impl Segments {
     /// Start offsets of the files in the directory, unsorted.
     fn names(&self) -> Result<Vec<i64>> {
         let what = || format!("read directory {}", self.dir.display());
-        let entries = match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.what(what)?,
-        };
         let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.what(what)?;
+        for entry in sys::file::entries(&self.dir).what(what)? {
             // `lost+found` and the like.
             if entry.file_type().what(what)?.is_dir() {
                 continue;

@@ -119,6 +119,14 @@ pub fn remove_dir_if_empty(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// What a directory holds, in no order; nothing when it is not there.
+pub fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}
+
 /// Makes a directory and those above it that are missing; returns the directories in which one was
 /// made, which `sync_dir` makes durable.
 pub fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
