@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::Path;
 
-use ferrocket::message::id;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
@@ -105,7 +104,7 @@ fn send_back(cluster: &Cluster, group: &str, offset: i64) -> (i32, String) {
 fn offset_of(cluster: &Cluster, topic: &str, text: &str) -> i64 {
     let reply = cluster.peer().ask(&send_v2(topic, 0, text, b"waits"));
     assert_eq!(reply.code, 0);
-    id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1
+    log_offset(&reply)
 }
 
 #[test]

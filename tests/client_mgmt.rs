@@ -210,9 +210,7 @@ fn a_new_group_starts_at_0_only_while_message_0_is_in_memory() {
     put(&cluster, "T", 0, "", b"x");
     commit(&cluster, "T", "old", 0, 1);
     assert_eq!(number(&query_offset(&cluster, "new", "T"), "offset"), 0);
-    let mut update = Command::request(codes::UPDATE_BROKER_CONFIG);
-    update.body = b"accessMessageInMemoryMaxRatio=0\n".to_vec();
-    assert_eq!(cluster.peer().ask(&update).code, 0);
+    cluster.set("accessMessageInMemoryMaxRatio", "0");
     let unknown = query_offset(&cluster, "new", "T");
     let remark = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
     assert_eq!((unknown.code, unknown.remark.as_deref()), (22, Some(remark)));

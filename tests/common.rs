@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ferrocket::broker::Broker;
 use ferrocket::config::{BrokerConfig, NamesrvConfig};
-use ferrocket::message::{Message, record};
+use ferrocket::message::{Message, id, record};
 use ferrocket::namesrv::NameServer;
 use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::{Codec, Command};
@@ -59,17 +59,16 @@ impl Cluster {
 
     /// Creates a topic as mqadmin does.
     pub fn create_topic(&self, topic: &str, queues: i32, perm: i32) {
-        let queues = queues.to_string();
-        let fields = [
-            ("topic", topic),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", &queues),
-            ("writeQueueNums", &queues),
-            ("perm", &perm.to_string()),
-            ("topicFilterType", "SINGLE_TAG"),
-        ];
-        let reply = self.peer().ask(&request(codes::UPDATE_AND_CREATE_TOPIC, &fields));
+        let reply = self.peer().ask(&create_topic(topic, queues, perm));
         assert_eq!((reply.code, reply.remark), (0, None));
+    }
+
+    /// Sets a key of the running broker.
+    pub fn set(&self, key: &str, value: &str) {
+        let mut command = Command::request(codes::UPDATE_BROKER_CONFIG);
+        command.body = format!("{key}={value}\n").into_bytes();
+        let reply = self.peer().ask(&command);
+        assert_eq!((reply.code, reply.remark), (0, None), "{key}");
     }
 }
 
@@ -97,6 +96,20 @@ pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
 pub fn properties(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<_> = pairs.iter().map(|(n, v)| format!("{n}\u{1}{v}")).collect();
     pairs.join("\u{2}")
+}
+
+/// UPDATE_AND_CREATE_TOPIC as mqadmin sends it.
+pub fn create_topic(topic: &str, queues: i32, perm: i32) -> Command {
+    let queues = queues.to_string();
+    let fields = [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", &queues),
+        ("writeQueueNums", &queues),
+        ("perm", &perm.to_string()),
+        ("topicFilterType", "SINGLE_TAG"),
+    ];
+    request(codes::UPDATE_AND_CREATE_TOPIC, &fields)
 }
 
 /// SEND_MESSAGE_V2 as a Java client sends it.
@@ -218,6 +231,11 @@ pub fn messages(cluster: &Cluster, topic: &str, queue_id: i32) -> Vec<Message> {
 /// A number among the ext fields.
 pub fn number(reply: &Command, name: &str) -> i64 {
     reply.field(name).unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+/// Where in the log the message of a send is.
+pub fn log_offset(reply: &Command) -> i64 {
+    id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1
 }
 
 /// HEART_BEAT of one consumer group.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ferrocket::base::clock::now_ms;
 use ferrocket::broker::Broker;
-use ferrocket::message::{Message, id, record};
+use ferrocket::message::{Message, record};
 
 use crate::child::{Daemon, broker_config, wait_for};
 use crate::common::*;
@@ -17,7 +17,7 @@ const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
 fn send(peer: &mut Peer, level: &str, body: &str) -> i64 {
     let reply = peer.ask(&send_v2("Late", 0, &properties(&[("DELAY", level)]), body.as_bytes()));
     assert_eq!((reply.code, reply.remark.as_deref()), (0, None));
-    id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1
+    log_offset(&reply)
 }
 
 fn delivered(peer: &mut Peer) -> Vec<Message> {
@@ -93,7 +93,7 @@ fn entries_that_are_wrong_never_stop_their_level() {
     let mut at: Vec<i64> = (0..3).map(|n| send(&mut peer, "1", &n.to_string())).collect();
     let half = properties(&[("TRAN_MSG", "true"), ("PGROUP", "producers")]);
     let reply = peer.ask(&send_v2("Late", 0, &half, b"half"));
-    let half = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1;
+    let half = log_offset(&reply);
     at.extend((3..6).map(|n| send(&mut peer, "1", &n.to_string())));
     wait_until("parked", || max_offset(&cluster, SCHEDULE, 0) == 6);
     restart_changed(&mut cluster, |queues| {

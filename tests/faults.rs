@@ -11,7 +11,7 @@ use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
 use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, number, request, send_v2};
+use crate::common::{Pull, create_topic, number, request, send_v2};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Faults";
@@ -215,17 +215,7 @@ fn a_table_that_cannot_be_saved_keeps_its_file_and_is_saved_with_the_next_change
     let broker = start(dir.path(), "");
     let mut peer = broker.peer();
     let create = |peer: &mut Peer, topic: &str| {
-        let fields = [
-            ("topic", topic),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "4"),
-            ("writeQueueNums", "4"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("topicSysFlag", "0"),
-            ("order", "false"),
-        ];
-        assert_eq!(peer.ask(&request(codes::UPDATE_AND_CREATE_TOPIC, &fields)).code, 0);
+        assert_eq!(peer.ask(&create_topic(topic, 4, 6)).code, 0);
     };
     create(&mut peer, "T0");
     let faults = [

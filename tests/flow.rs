@@ -7,14 +7,6 @@ use ferrocket::protocol::code::request as codes;
 
 use crate::common::*;
 
-/// Sets a key of a running broker.
-fn set(cluster: &Cluster, key: &str, value: &str) {
-    let mut command = Command::request(codes::UPDATE_BROKER_CONFIG);
-    command.body = format!("{key}={value}\n").into_bytes();
-    let reply = cluster.peer().ask(&command);
-    assert_eq!((reply.code, reply.remark), (0, None), "{key}");
-}
-
 /// Number of messages of a pull from the beginning, and the broker to pull from next.
 fn pulled(cluster: &Cluster, group: &str, max: i32) -> (usize, i64) {
     let reply = cluster.peer().ask(&Pull { group, max, ..Pull::new("T", 0, 0) }.command());
@@ -35,17 +27,17 @@ fn an_answer_is_as_long_as_memory_or_disk_allow() {
     }
     let count = |max| pulled(&cluster, "g", max).0;
     assert_eq!((count(32), count(4)), (6, 4));
-    set(&cluster, "maxTransferCountOnMessageInMemory", "32");
-    set(&cluster, "maxTransferBytesOnMessageInMemory", "5000");
+    cluster.set("maxTransferCountOnMessageInMemory", "32");
+    cluster.set("maxTransferBytesOnMessageInMemory", "5000");
     assert_eq!((count(32), count(2)), (4, 2));
-    set(&cluster, "maxTransferBytesOnMessageInMemory", "1");
+    cluster.set("maxTransferBytesOnMessageInMemory", "1");
     assert_eq!(count(32), 1, "the first message goes whatever its length");
     // From here on every message counts as on disk.
-    set(&cluster, "accessMessageInMemoryMaxRatio", "0");
+    cluster.set("accessMessageInMemoryMaxRatio", "0");
     assert_eq!(count(32), 2);
-    set(&cluster, "maxTransferBytesOnMessageInDisk", "65536");
+    cluster.set("maxTransferBytesOnMessageInDisk", "65536");
     assert_eq!(count(32), 8);
-    set(&cluster, "maxTransferCountOnMessageInDisk", "5");
+    cluster.set("maxTransferCountOnMessageInDisk", "5");
     assert_eq!((count(32), count(3)), (5, 3));
 }
 
@@ -59,11 +51,11 @@ fn a_group_that_reads_slowly_is_sent_to_the_broker_it_is_told() {
     assert_eq!(cluster.peer().ask(&group).code, 0);
     let next = |group| pulled(&cluster, group, 1).1;
     assert_eq!(next("g"), 0, "slaves may not be read from");
-    set(&cluster, "slaveReadEnable", "true");
+    cluster.set("slaveReadEnable", "true");
     assert_eq!((next("g"), next("another")), (5, 0));
-    set(&cluster, "accessMessageInMemoryMaxRatio", "0");
+    cluster.set("accessMessageInMemoryMaxRatio", "0");
     assert_eq!((next("g"), next("another")), (7, 1));
-    set(&cluster, "slaveReadEnable", "false");
+    cluster.set("slaveReadEnable", "false");
     assert_eq!(next("g"), 0);
 }
 
@@ -80,7 +72,7 @@ fn a_group_too_far_behind_is_stopped_until_it_is_enabled() {
     assert_eq!((pull("slow", 1).0, pull("fast", 3).0), (0, 0));
     cluster.broker.stop_slow_groups();
     assert_eq!(pull("slow", 1).0, 0, "nobody asked for that");
-    set(&cluster, "disableConsumeIfConsumerReadSlowly", "true");
+    cluster.set("disableConsumeIfConsumerReadSlowly", "true");
     assert_eq!(pull("slow", 1).0, 0);
     assert_eq!((pull("late", 1).0, pull("late", 3).0, pull("fast", 2).0), (0, 0, 0));
     cluster.broker.stop_slow_groups();

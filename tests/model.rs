@@ -13,13 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use ferrocket::base::clock::now_ms;
-use ferrocket::message::{Message, batch, id, record};
+use ferrocket::message::{Message, batch, record};
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 use tempfile::TempDir;
 
 use crate::child::{Daemon, Numbers, broker_config, wait_for};
-use crate::common::{Pull, heart_beat, number, properties, request, send_v2};
+use crate::common::{
+    Pull, create_topic, heart_beat, log_offset, number, properties, request, send_v2,
+};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Model";
@@ -161,16 +163,7 @@ impl World {
                 format!(r#"{{"groupName":"{group}","retryMaxTimes":{RETRIES}}}"#).into_bytes();
             assert_eq!(self.ask(&command).code, 0);
         }
-        let queues = QUEUES.to_string();
-        let fields = [
-            ("topic", TOPIC),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", &queues),
-            ("writeQueueNums", &queues),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-        ];
-        assert_eq!(self.ask(&request(codes::UPDATE_AND_CREATE_TOPIC, &fields)).code, 0);
+        assert_eq!(self.ask(&create_topic(TOPIC, QUEUES as i32, 6)).code, 0);
         for group in GROUPS {
             for place in queues_of(group) {
                 let offset = self.committed(group, &place);
@@ -289,7 +282,6 @@ impl World {
         command.fields_mut().push("g", &now_ms().to_string());
         let reply = self.ask(&command);
         assert_eq!((reply.code, &reply.remark), (0, &None), "{}", self.at());
-        let (_, log_offset) = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap();
         let commits = self.numbers.below(2) == 0;
         if commits {
             self.remember(&key, body, 0, false);
@@ -297,7 +289,7 @@ impl World {
             self.never.insert(key.clone());
         }
         let queue_offset = reply.field("queueOffset").unwrap().to_owned();
-        let half = Open { key, commits, queue_offset, log_offset: log_offset.to_string() };
+        let half = Open { key, commits, queue_offset, log_offset: log_offset(&reply).to_string() };
         // A third is left to be asked about.
         match self.numbers.below(3) {
             0 => self.open.push(half),

@@ -2,7 +2,7 @@
 
 use ferrocket::base::clock::now_ms;
 use ferrocket::config::{BrokerConfig, BrokerRole};
-use ferrocket::message::{Message, MessageRef, NO_HOST, id, property, record};
+use ferrocket::message::{Message, MessageRef, NO_HOST, property, record};
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::command::FLAG_ONEWAY;
@@ -30,10 +30,9 @@ fn send_half(peer: &mut Peer, body: &str, more: &[(&str, &str)]) -> Half {
     command.fields_mut().push("g", &now_ms().to_string());
     let reply = peer.ask_among(&command);
     assert_eq!((reply.code, reply.remark.as_deref(), number(&reply, "queueId")), (0, None, 1));
-    let (_, log_offset) = id::decode_offset_id(reply.field("msgId").unwrap()).unwrap();
     Half {
         queue_offset: reply.field("queueOffset").unwrap().to_owned(),
-        log_offset: log_offset.to_string(),
+        log_offset: log_offset(&reply).to_string(),
     }
 }
 
@@ -177,7 +176,7 @@ fn ends_that_point_elsewhere_are_refused_and_store_nothing() {
     let half = send_half(&mut peer, "one", &[]);
     let other = send_half(&mut peer, "two", &[]);
     let plain = peer.ask_among(&send_v2("T", 0, &properties(&[("PGROUP", "producers")]), b"plain"));
-    let (_, plain) = id::decode_offset_id(plain.field("msgId").unwrap()).unwrap();
+    let plain = log_offset(&plain);
     let with = |name: &str, value: &str| {
         let mut command = end(&half, COMMIT);
         command.fields_mut().push(name, value);
