@@ -6,6 +6,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 import java.lang.reflect.Method;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashSet;
 import java.util.List;
@@ -84,12 +85,18 @@ final class Inbox {
                 (MessageListenerConcurrently)
                         (messages, context) -> {
                             for (MessageExt one : messages) {
-                                received.computeIfAbsent(one.getKeys(), k -> new ArrayList<>())
-                                        .add(one);
+                                received.merge(one.getKeys(), Arrays.asList(one), Inbox::both);
                             }
                             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
                         });
         consumer.start();
+    }
+
+    /** A list of its own, so that nobody sees a key without its message. */
+    private static List<MessageExt> both(List<MessageExt> before, List<MessageExt> more) {
+        List<MessageExt> all = new ArrayList<>(before);
+        all.addAll(more);
+        return all;
     }
 
     MessageExt only(String key) {
