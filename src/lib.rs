@@ -72,6 +72,7 @@
 //! | reput | nothing | a put's wake-up, or 1 ms after the last | stop, after catching up |
 //! | clean, store-watch | nothing | an interval | stop |
 //! | delay | offsets of the delay levels | the next due time | stop |
+//! | delay-offsets | nothing | an interval | stop |
 //! | txn-check | ends of transactions that came late | an interval | stop |
 //! | hold | parked pulls | the next deadline | stop |
 //! | register | what one NameServer knows | an interval or a change | stop, unregisters |

@@ -200,7 +200,10 @@ impl Broker {
         let path = config.store.root().join("config/delayOffset.json");
         let delivery = Delivery::load(self.store.clone(), self.levels.clone(), &path)?;
         let save = millis(config.store.flush_delay_offset_interval);
-        self.running.keep(delivery.start(self.running.stop.clone(), save)?);
+        self.running.keep(delivery.start(self.running.stop.clone())?);
+        let (saved, stop) = (delivery.clone(), self.running.stop.clone());
+        self.running
+            .keep(thread::every("delay-offsets", stop, save, save, move || saved.persist())?);
         let _ = self.running.delivery.set(delivery);
         Ok(())
     }
@@ -220,6 +223,9 @@ impl Broker {
         let threads = std::mem::take(&mut *running.threads());
         threads.into_iter().for_each(Handle::join);
         self.store.stop();
+        if let Some(delivery) = running.delivery.get() {
+            delivery.persist();
+        }
         if let Err(error) = self.offsets.save() {
             log::error!(target: "broker", "consumer offsets not saved: {error}");
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,9 @@ use crate::base::{Error, Result, clock, json, persist};
 use crate::message::record::{self, RecordView};
 use crate::message::{Message, MessageRef, flags, property, topic};
 
-/// Messages of a level delivered before the next level has its turn.
-const TURN: usize = 1000;
+/// Messages of a level delivered before the next level has its turn: under a millisecond's work, so
+/// that one with much to deliver makes the others late by little.
+const TURN: usize = 100;
 /// Pause when nothing is due, at most; never more than the shortest delay.
 const PAUSE_MAX_MS: i64 = 1000;
 /// Pause after a put that failed, and the shortest one at all.
@@ -139,19 +140,10 @@ impl Delivery {
         }))
     }
 
-    /// Starts the thread, which also writes the file every `save` and at the end.
-    pub fn start(self: &Arc<Delivery>, stop: Arc<Stop>, save: Duration) -> Result<Handle> {
+    /// Starts the thread. Somebody else has to `persist`: nothing that is due waits for that.
+    pub fn start(self: &Arc<Delivery>, stop: Arc<Stop>) -> Result<Handle> {
         let delivery = self.clone();
-        thread::spawn("delay", move || {
-            let mut next_save = Instant::now() + save;
-            while !stop.wait(delivery.round()) {
-                if Instant::now() >= next_save {
-                    delivery.persist();
-                    next_save = Instant::now() + save;
-                }
-            }
-            delivery.persist();
-        })
+        thread::spawn("delay", move || while !stop.wait(delivery.round()) {})
     }
 
     /// Next offset to deliver and end of the queue, of each level that was ever used.
@@ -173,15 +165,19 @@ impl Delivery {
     /// Gives each level a turn; returns the pause until the next round.
     fn round(&self) -> Duration {
         let mut pause = PAUSE_MAX_MS.min(self.levels.shortest_ms());
+        let mut more = false;
         for level in 1..=self.levels.max_level() {
             match self.turn(level) {
-                Turn::More => pause = 0,
+                Turn::More => more = true,
                 Turn::NotBefore(due) => pause = pause.min(due - clock::now_ms()),
                 Turn::Failed => pause = pause.min(PAUSE_MIN.as_millis() as i64),
             }
         }
-        // A pause of nothing would keep `stop.wait` from sleeping; a due time is met within 1 ms.
-        Duration::from_millis(pause.max(1) as u64)
+        match more {
+            true => Duration::ZERO,
+            // A level without delay would keep it from sleeping at all.
+            false => Duration::from_millis(pause.max(1) as u64),
+        }
     }
 
     /// Delivers what is due of a level, as far as one turn goes.
@@ -269,7 +265,8 @@ impl Delivery {
         heard.recv_timeout(DURABLE_WAIT) == Ok(PutStatus::PutOk)
     }
 
-    fn persist(&self) {
+    /// Writes the file, if there is anything new. One thread at a time.
+    pub fn persist(&self) {
         let offsets = self.offsets().clone();
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         if *saved == offsets {
