@@ -65,6 +65,18 @@ pub fn set(bit_map: &mut [u8], positions: &[i32]) {
     }
 }
 
+/// A bit map as RocketMQ writes it: each byte from its highest bit, the last byte first.
+pub fn text(bit_map: &[u8]) -> String {
+    let mut out = String::new();
+    for (index, byte) in bit_map.iter().enumerate().rev() {
+        out.push_str(&format!("{byte:08b}"));
+        if index % 8 == 0 {
+            out.push('\n');
+        }
+    }
+    out
+}
+
 const C1: u64 = 0x87c3_7b91_1142_53d5;
 const C2: u64 = 0x4cf5_ad43_2745_937f;
 

@@ -29,6 +29,7 @@ pub struct Channel<C> {
 }
 
 /// A topic a group subscribes, as the newest heartbeat says.
+#[derive(Clone)]
 pub struct Subscribed {
     pub data: SubscriptionData,
     /// `None` when its expression does not parse.

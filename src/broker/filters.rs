@@ -189,6 +189,13 @@ impl Filters {
         state.table.get(group)?.get(topic).cloned()
     }
 
+    /// A group's filter on a topic as its file has it, pretty; `null` when there is none.
+    pub fn shown(&self, topic: &str, group: &str) -> String {
+        let registered = self.find(topic, group);
+        let stored = registered.map(|found| StoredFilter::new(topic, group, &found, self.bloom));
+        stored.map_or_else(|| "null".to_owned(), |stored| json::to_pretty(&stored))
+    }
+
     /// Takes over the subscriptions of a heartbeat; filters on other topics are dead. `now` is read
     /// once dispatch is kept out: a message stored after a filter's birth has met it.
     pub fn register(&self, group: &str, subscribed: &[SubscriptionData], now: impl Fn() -> i64) {
@@ -376,6 +383,25 @@ struct StoredBloom {
     bit_pos: Vec<i32>,
 }
 
+impl StoredFilter {
+    fn new(topic: &str, group: &str, registered: &Registered, bloom: Bloom) -> StoredFilter {
+        StoredFilter {
+            bloom_filter_data: StoredBloom {
+                bit_num: bloom.bits,
+                bit_pos: registered.positions.to_vec(),
+            },
+            born_time: registered.born_ms,
+            client_version: registered.version,
+            consumer_group: group.to_owned(),
+            dead: registered.is_dead(),
+            dead_time: registered.dead_ms,
+            expression: registered.expression.clone(),
+            expression_type: SQL92.to_owned(),
+            topic: topic.to_owned(),
+        }
+    }
+}
+
 impl Stored {
     fn new(table: &Table, bloom: Bloom) -> Stored {
         let mut stored = Stored::default();
@@ -383,20 +409,7 @@ impl Stored {
             for (topic, registered) in topics {
                 let by_topic = stored.filter_data_by_topic.entry(topic.clone()).or_default();
                 by_topic.topic.clone_from(topic);
-                let filter = StoredFilter {
-                    bloom_filter_data: StoredBloom {
-                        bit_num: bloom.bits,
-                        bit_pos: registered.positions.to_vec(),
-                    },
-                    born_time: registered.born_ms,
-                    client_version: registered.version,
-                    consumer_group: group.clone(),
-                    dead: registered.is_dead(),
-                    dead_time: registered.dead_ms,
-                    expression: registered.expression.clone(),
-                    expression_type: SQL92.to_owned(),
-                    topic: topic.clone(),
-                };
+                let filter = StoredFilter::new(topic, group, registered, bloom);
                 by_topic.group_filter_data.insert(group.clone(), filter);
             }
         }

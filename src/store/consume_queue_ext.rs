@@ -41,6 +41,11 @@ pub struct ExtUnit<'a> {
 }
 
 impl<'a> ExtUnit<'a> {
+    /// Bytes it takes.
+    pub fn size(&self) -> usize {
+        UNIT_BYTES_MIN + self.bit_map.len()
+    }
+
     /// From the unit that `bytes` begin with, and its size.
     fn read(bytes: &'a [u8]) -> Option<(ExtUnit<'a>, usize)> {
         let size = usize::from(u16::from_be_bytes(*bytes.first_chunk()?));
@@ -56,8 +61,8 @@ impl<'a> ExtUnit<'a> {
 
     /// `None` for one that is too long.
     fn to_bytes(self) -> Option<Vec<u8>> {
-        let size = i16::try_from(UNIT_BYTES_MIN + self.bit_map.len()).ok()?;
-        let mut out = Vec::with_capacity(size as usize);
+        let size = i16::try_from(self.size()).ok()?;
+        let mut out = Vec::with_capacity(self.size());
         out.extend_from_slice(&size.to_be_bytes());
         out.extend_from_slice(&self.tags_code.to_be_bytes());
         out.extend_from_slice(&self.store_timestamp.to_be_bytes());

@@ -6,6 +6,7 @@ the pulls of each group as its expression says: before, and after the other kind
 
 import json
 import os
+import re
 import struct
 import time
 
@@ -28,6 +29,7 @@ GROUPS = {
     "fg3": ("a BETWEEN 10 AND 30 OR a = 140", lambda i: 10 <= i <= 30 or i == 140),
     "fg4": ("c = 'never'", lambda i: False),
 }
+TIME = re.compile(r"(?<!\d)\d{13}(?!\d)")
 UNIT = struct.Struct(">qiq")
 EXT = struct.Struct(">hqqh")
 
@@ -38,7 +40,7 @@ class FilterStore(stores.Store):
     def __init__(self, kind, sig, folder):
         super().__init__(kind, sig, folder)
         self.servers.settings = SETTINGS
-        self.units = None
+        self.units, self.shown = None, {}
 
     def steps(self):
         self.servers.create_topic(TOPIC, QUEUES)
@@ -47,6 +49,7 @@ class FilterStore(stores.Store):
         self.fill(0, SENT)
         self.units = self.beside()
         self.pulls("at first", SENT)
+        self.show("at first")
         time.sleep(11)  # the file of filters is written every ten seconds
         self.conn.close()
         self.servers.stop("broker", self.signal)
@@ -55,6 +58,7 @@ class FilterStore(stores.Store):
         self.beat()
         self.check(self.beside() == self.units, "the other broker sees other units")
         self.pulls("of the other broker", SENT)
+        self.show("of the other broker")
         self.fill(SENT, SENT + MORE)
         self.pulls("of the other broker's own", SENT + MORE)
         longer = self.beside()
@@ -85,6 +89,8 @@ class FilterStore(stores.Store):
             }
             for group, (expression, _) in GROUPS.items()
         ]
+        by_tags = {**groups[0]["subscriptionDataSet"][0], "subString": "*", "expressionType": "TAG"}
+        groups.append({**groups[0], "groupName": "tags", "subscriptionDataSet": [by_tags]})
         beat = {"clientID": "filters", "consumerDataSet": groups, "producerDataSet": []}
         self.check(self.ask(34, None, json.dumps(beat).encode()).code == 0, "no heartbeat")
 
@@ -118,6 +124,16 @@ class FilterStore(stores.Store):
                     yield int(record["body"])
                 offset = int(answer.fields["nextBeginOffset"])
 
+    def show(self, when):
+        """What QUERY_CONSUME_QUEUE says of some units, of a group and without one."""
+        for group in (*GROUPS, "tags", "nobody", None):
+            for queue, index, count in ((0, 0, 3), (1, 60, 20)):
+                fields = {"topic": TOPIC, "queueId": str(queue), "index": str(index)}
+                fields |= {"count": str(count)} | ({"consumerGroup": group} if group else {})
+                answer = self.ask(321, fields)
+                text = answer.body.decode()
+                self.shown[f"{when}, {group} from {index}"] = answer.code, TIME.sub("[time]", text)
+
     def beside(self):
         """Of each message of each queue: address, size, tags code and bit map, off the files."""
         return [list(self.units_of(queue)) for queue in range(QUEUES)]
@@ -145,4 +161,7 @@ def run(folder):
     if ours.units != java.units:
         alike.append(f"units: ours {ours.units}, Java's {java.units}")
     results = [(f"filter data of {store.name}", store.faults) for store in found]
+    for label in sorted(ours.shown):
+        if ours.shown[label] != java.shown[label]:
+            alike.append(f"{label}: ours {ours.shown[label]}, Java's {java.shown[label]}")
     return [*results, ("filter data, ours and Java's", alike)]

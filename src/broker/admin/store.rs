@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
 use super::body;
-use crate::base::Result;
 use crate::base::limits::SHOWN_UNITS_MAX;
-use crate::broker::{Broker, system_error};
+use crate::base::{Result, json};
+use crate::broker::clients::Subscribed;
+use crate::broker::filters::Filter;
+use crate::broker::{Broker, bloom, system_error};
 use crate::dispatch::Outcome;
 use crate::message::topic;
 use crate::net::Request;
 use crate::protocol::body::stats::{ConsumeQueueUnit, QueryConsumeQueueBody};
 use crate::protocol::code::response;
 use crate::protocol::headers::admin::QueryConsumeQueue;
-use crate::store::consume_queue::Unit;
+use crate::store::consume_queue::{Queue, Unit};
+use crate::store::consume_queue_ext;
 
 /// CLEAN_EXPIRED_CONSUMEQUEUE: the next round of cleaning deletes queue files whose messages are
 /// gone. The last file of a queue stays, so that its offsets go on.
@@ -53,29 +60,73 @@ pub fn show_queue(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         reply.remark = Some(format!("Index {index} of {queue_id}@{topic} is not exist!"));
         return Ok(Outcome::Reply(reply));
     };
-    let mut shown = QueryConsumeQueueBody {
+    let group = header.consumer_group;
+    let subscribed = group.and_then(|group| {
+        broker.clients.consumers(group, |consumers| consumers.subscriptions.get(topic).cloned())
+    });
+    let subscribed = subscribed.flatten();
+    let filter_data = group.map(|group| match subscribed {
+        Some(_) => broker.filters.shown(topic, group),
+        None => format!("{group}@{topic} is not online!"),
+    });
+    let filter = subscribed.as_ref().zip(group);
+    let filter = filter.map(|(subscribed, group)| filter_of(broker, subscribed, topic, group));
+    let shown_unit = |unit| shown_unit(&queue, unit, filter.as_ref());
+    let shown = QueryConsumeQueueBody {
         max_queue_index: queue.max_offset(),
         min_queue_index: queue.min_offset(),
         queue_data: units.iter().take(count).map(shown_unit).collect(),
-        ..QueryConsumeQueueBody::default()
+        subscription_data: subscribed.map(|subscribed| subscribed.data),
+        filter_data,
     };
-    if let Some(group) = header.consumer_group {
-        let subscribed = broker.clients.consumers(group, |consumers| {
-            consumers.subscriptions.get(topic).map(|subscribed| subscribed.data.clone())
-        });
-        shown.subscription_data = subscribed.flatten();
-        if shown.subscription_data.is_none() {
-            shown.filter_data = Some(format!("{group}@{topic} is not online!"));
-        }
-    }
     body(&request.command, shown.to_vec())
 }
 
-fn shown_unit(unit: Unit) -> ConsumeQueueUnit {
-    ConsumeQueueUnit {
+/// What a group lets pass; `None`: every message.
+fn filter_of(broker: &Broker, subscribed: &Subscribed, topic: &str, group: &str) -> Option<Filter> {
+    let filter = subscribed.filter.clone().filter(|filter| !filter.class_filter_mode)?;
+    if filter.is_tag() {
+        return Some(Filter::tags(filter));
+    }
+    let registered = broker.filters.find(topic, group)?;
+    Some(Filter::registered(registered, broker.filters.bloom()))
+}
+
+/// What stands beside the queue for a unit as fastjson writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownExt {
+    filter_bit_map: Option<String>,
+    msg_store_time: i64,
+    size: usize,
+    tags_code: i64,
+}
+
+/// `filter` is the group's, `None` without a group.
+fn shown_unit(queue: &Queue, unit: Unit, filter: Option<&Option<Filter>>) -> ConsumeQueueUnit {
+    let mut shown = ConsumeQueueUnit {
         physic_offset: unit.physical_offset,
         physic_size: unit.size,
         tags_code: unit.tags_code,
         ..ConsumeQueueUnit::default()
+    };
+    if !queue.has_ext() || !consume_queue_ext::is_address(unit.tags_code) {
+        return shown;
     }
+    let found = queue.ext(unit.tags_code, |ext| {
+        let bit_map = Some(ext.bit_map).filter(|bits| !bits.is_empty());
+        shown.extend_data_json = Some(json::to_string(&ShownExt {
+            filter_bit_map: bit_map.map(|bits| STANDARD.encode(bits)),
+            msg_store_time: ext.store_timestamp,
+            size: ext.size(),
+            tags_code: ext.tags_code,
+        }));
+        shown.bit_map = bit_map.map(bloom::text);
+        let passes = |f: &Filter| f.matches_code(ext.tags_code) && f.matches_ext(&ext);
+        shown.eval = filter.is_some_and(|filter| filter.as_ref().is_none_or(passes));
+    });
+    if found.is_none() {
+        shown.msg = Some(format!("Cq extend not exist!addr: {}", unit.tags_code));
+    }
+    shown
 }
