@@ -218,6 +218,30 @@ fn a_new_group_starts_at_0_only_while_message_0_is_in_memory() {
     assert_eq!(number(&query_offset(&cluster, "old", "T"), "offset"), 1);
 }
 
+/// Half of the topic's messages go with their file.
+#[test]
+fn a_new_group_has_no_offset_where_messages_were_deleted() {
+    let mut cluster = Cluster::start();
+    let body = vec![0; 100_000];
+    for _ in 0..20 {
+        put(&cluster, "T", 0, "", &body);
+    }
+    commit(&cluster, "T", "old", 0, 1);
+    cluster.broker.stop();
+    let log = cluster.config.store.root().join("commitlog");
+    std::fs::remove_file(log.join("0".repeat(20))).unwrap();
+    cluster.restart();
+    let fields = [("topic", "T"), ("queueId", "0")];
+    let min = cluster.peer().ask(&request(codes::GET_MIN_OFFSET, &fields));
+    assert_eq!(number(&min, "offset"), 10);
+    assert_eq!(query_offset(&cluster, "new", "T").code, 22);
+    assert_eq!(number(&query_offset(&cluster, "old", "T"), "offset"), 1);
+    let mut pull = Pull::new("T", 0, 1);
+    pull.group = "old";
+    let moved = cluster.peer().ask(&pull.command());
+    assert_eq!((moved.code, number(&moved, "nextBeginOffset")), (21, 10));
+}
+
 #[test]
 fn groups_of_a_topic_are_those_online_and_those_with_offsets() {
     let cluster = Cluster::start();

@@ -252,6 +252,22 @@ fn a_pull_commits_on_its_way_even_when_it_waits() {
 }
 
 #[test]
+fn a_pull_that_waited_is_checked_once_more() {
+    let cluster = Cluster::start();
+    put(&cluster, "T", 0, "", b"x");
+    let mut peer = cluster.peer();
+    peer.send(&Pull { group: "g", ..waiting("T", 1, "*") }.command());
+    wait_until("it waits", || cluster.broker.held_pulls() == 1);
+    let mut off = Command::request(codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    off.body = br#"{"groupName":"g","consumeEnable":false}"#.to_vec();
+    assert_eq!(cluster.peer().ask(&off).code, 0);
+    put(&cluster, "T", 0, "", b"y");
+    let reply = peer.receive();
+    let remark = "subscription group no permission, g";
+    assert_eq!((reply.code, reply.remark.as_deref()), (16, Some(remark)));
+}
+
+#[test]
 fn waits_end_with_their_connection_and_with_the_broker() {
     let cluster = Cluster::start();
     cluster.create_topic("T", 1, 6);

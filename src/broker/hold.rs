@@ -7,10 +7,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::filters::Filter;
 use crate::base::limits::{HELD_PULLS_MAX, HELD_PULLS_PER_TOPIC_MAX};
+
+/// Deadlines are met this late, so that waits that end at about the same time end together.
+const LATE: Duration = Duration::from_millis(10);
 
 /// A pull that waits.
 pub struct Waiting<P> {
@@ -85,11 +88,11 @@ impl<P> Hold<P> {
         if full || table.stopping {
             return Err(waiting);
         }
-        let deadline = waiting.deadline;
+        let looks_at = waiting.deadline + LATE;
         let id = table.insert(waiting);
         // Before the caller looks at the queue once more: an arrival after that look sees it.
         self.count.store(table.waiting.len(), Ordering::SeqCst);
-        if table.looks_at.is_none_or(|at| deadline < at) {
+        if table.looks_at.is_none_or(|at| looks_at < at) {
             self.earlier.notify_one();
         }
         Ok(id)
@@ -185,15 +188,14 @@ impl<P> Hold<P> {
                 table = self.earlier.wait(table).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let now = Instant::now();
-            if first <= now {
+            let (now, looks_at) = (Instant::now(), first + LATE);
+            if looks_at <= now {
                 let due = table.take_due(now);
                 self.count.store(table.waiting.len(), Ordering::SeqCst);
                 return Some(due);
             }
-            let timeout = first - now;
-            table.looks_at = Some(first);
-            let waited = self.earlier.wait_timeout(table, timeout);
+            table.looks_at = Some(looks_at);
+            let waited = self.earlier.wait_timeout(table, looks_at - now);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -266,8 +268,6 @@ fn forget<K: Eq + std::hash::Hash>(sets: &mut HashMap<K, BTreeSet<u64>>, key: &K
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::message::filter::Subscription;
     use crate::message::sql::Expression;
@@ -367,5 +367,17 @@ mod tests {
         assert!(hold.park(waiting("b", 1, 5, "*")).is_err());
         hold.take(tickets[0]);
         assert!(hold.park(waiting("b", 1, 5, "*")).is_ok());
+    }
+
+    #[test]
+    fn all_waits_are_bounded() {
+        let hold = Hold::default();
+        let topics: Vec<Arc<str>> = (0..16).map(|n| format!("T{n}").into()).collect();
+        let of = |n: usize| Waiting { topic: topics[n % 16].clone(), ..waiting("a", 0, 5, "*") };
+        let tickets: Vec<_> = (0..HELD_PULLS_MAX).map(|n| hold.park(of(n)).ok().unwrap()).collect();
+        assert!(hold.park(waiting("other topic", 0, 5, "*")).is_err());
+        hold.take(tickets[0]);
+        assert!(hold.park(waiting("other topic", 0, 5, "*")).is_ok());
+        assert_eq!(hold.len(), HELD_PULLS_MAX);
     }
 }

@@ -112,6 +112,14 @@ impl Broker {
     }
 }
 
+/// Code and remark that answer an error.
+fn answer_to(error: Error) -> (i32, String) {
+    match error {
+        Error::Refused { code, remark } => (code, remark),
+        error => (response::SYSTEM_ERROR, error.to_string()),
+    }
+}
+
 /// The refusal with SYSTEM_ERROR.
 fn system_error(remark: impl Into<String>) -> Error {
     Error::refused(response::SYSTEM_ERROR, remark)

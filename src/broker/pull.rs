@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::Broker;
 use super::filters::{self, Filter, Registered};
 use super::hold::Waiting;
 use super::requests::Pool;
 use super::send::{FAQ, forbidden_broker};
+use super::{Broker, answer_to, system_error};
 use crate::base::limits::HELD_PULL_MS_MAX;
 use crate::base::{Error, Result, clock, json};
 use crate::config::{BrokerConfig, BrokerRole};
@@ -21,7 +21,7 @@ use crate::message::filter::{ALL, Subscription};
 use crate::message::flags::{PERM_READ, PULL_COMMIT_OFFSET, PULL_SUBSCRIPTION, PULL_SUSPEND};
 use crate::message::sql::Invalid;
 use crate::message::{MessageRef, property, topic};
-use crate::net::{Request, Responder};
+use crate::net::{Conn, Request, Responder};
 use crate::protocol::Command;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::group::SubscriptionGroupConfig;
@@ -33,6 +33,8 @@ use crate::store::{ExtUnit, GetResult, GetStatus, Pass};
 
 /// Pulls that whoever dispatches their messages answers himself: a hop to the pull pool costs more.
 const ANSWERED_HERE: usize = 4;
+/// Of more pulls so many are one piece of work for the pull pool: their answers leave together.
+const ANSWERED_AT_ONCE: usize = 16;
 
 const NO_PARSE: &str = "parse the consumer's subscription failed";
 
@@ -88,10 +90,6 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     if !found_nothing || header.sys_flag & PULL_SUSPEND == 0 {
         return Ok(Outcome::Reply(answer(broker, &config, &wanted, got)));
     }
-    let millis = match config.long_polling_enable {
-        true => header.suspend_timeout_millis,
-        false => config.short_polling_time_mills,
-    };
     let held = Held {
         topic: header.topic.into(),
         queue_id: header.queue_id,
@@ -101,37 +99,60 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         group,
         responder: request.responder(),
     };
-    park(broker, held, Duration::from_millis(millis.clamp(0, HELD_PULL_MS_MAX) as u64));
+    park(broker, held, wait(&config, header.suspend_timeout_millis));
     Ok(Outcome::Later)
 }
 
-/// Runs a pull that waited, in the pull pool.
+/// How long a pull may wait that asks for `millis`.
+fn wait(config: &BrokerConfig, millis: i64) -> Duration {
+    let millis = match config.long_polling_enable {
+        true => millis,
+        false => config.short_polling_time_mills,
+    };
+    Duration::from_millis(millis.clamp(0, HELD_PULL_MS_MAX) as u64)
+}
+
+/// Runs a pull that waited, unless it is refused by now.
 pub fn again(broker: &Broker, held: Held) {
-    if held.responder.conn().is_closed() {
+    let conn = held.responder.conn();
+    if conn.is_closed() {
         return held.silent();
     }
+    let (config, name) = (broker.config.get(), &held.group.group_name);
+    let group = match allowed(broker, &config, conn, name, (&held.topic, held.queue_id)) {
+        Ok(group) => group,
+        Err(error) => {
+            let (code, remark) = answer_to(error);
+            return held.responder.send(refusal(code, remark));
+        }
+    };
     let wanted = Wanted {
         topic: &held.topic,
-        group: &held.group,
+        group: &group,
         queue_id: held.queue_id,
         offset: held.offset,
         max: held.max,
         filter: held.filter.as_ref(),
     };
     let got = read(broker, &wanted);
-    let reply = answer(broker, &broker.config.get(), &wanted, got);
+    let reply = answer(broker, &config, &wanted, got);
     held.responder.send(reply);
 }
 
 /// Answers pulls that were woken: a few here and now, more in the pull pool.
 pub fn resume(broker: &Arc<Broker>, woken: Vec<Held>) {
-    for (index, held) in woken.into_iter().enumerate() {
-        if index < ANSWERED_HERE {
-            again(broker, held);
-            continue;
+    let mut woken = woken.into_iter();
+    for held in woken.by_ref().take(ANSWERED_HERE) {
+        again(broker, held);
+    }
+    loop {
+        let some: Vec<Held> = woken.by_ref().take(ANSWERED_AT_ONCE).collect();
+        if some.is_empty() {
+            return;
         }
         let mine = broker.clone();
-        broker.resubmit(Pool::Pull, Box::new(move || again(&mine, held)));
+        let work = move || some.into_iter().for_each(|held| again(&mine, held));
+        broker.resubmit(Pool::Pull, Box::new(work));
     }
 }
 
@@ -142,10 +163,23 @@ fn check(
     request: &Request,
     header: &PullMessage,
 ) -> Result<(Arc<SubscriptionGroupConfig>, Option<Filter>)> {
+    let PullMessage { consumer_group, topic, queue_id, .. } = *header;
+    let group = allowed(broker, config, &request.conn, consumer_group, (topic, queue_id))?;
+    let filter = filter_of(broker, config, header, &group)?;
+    Ok((group, filter))
+}
+
+/// The group, if it may read this queue, which is given as topic and queue id.
+fn allowed(
+    broker: &Broker,
+    config: &BrokerConfig,
+    conn: &Conn,
+    name: &str,
+    queue: (&str, i32),
+) -> Result<Arc<SubscriptionGroupConfig>> {
     if config.broker_permission & PERM_READ == 0 {
         return Err(forbidden_broker(config, "pulling"));
     }
-    let name = header.consumer_group;
     let Some(group) = broker.group(name) else {
         let remark = format!("subscription group [{name}] does not exist, {FAQ}");
         return Err(Error::refused(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
@@ -154,26 +188,25 @@ fn check(
         let remark = format!("subscription group no permission, {name}");
         return Err(Error::refused(response::NO_PERMISSION, remark));
     }
-    let Some(topic) = broker.topics.get(header.topic) else {
-        let remark = format!("topic[{}] not exist, apply first please! {FAQ}", header.topic);
+    let (name, queue_id) = queue;
+    let Some(topic) = broker.topics.get(name) else {
+        let remark = format!("topic[{name}] not exist, apply first please! {FAQ}");
         return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
     };
     if topic.perm & PERM_READ == 0 {
-        let remark = format!("the topic[{}] pulling message is forbidden", header.topic);
+        let remark = format!("the topic[{name}] pulling message is forbidden");
         return Err(Error::refused(response::NO_PERMISSION, remark));
     }
-    if header.queue_id < 0 || header.queue_id >= topic.read_queue_nums {
+    if queue_id < 0 || queue_id >= topic.read_queue_nums {
         let remark = format!(
-            "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
-            header.queue_id,
-            header.topic,
+            "queueId[{queue_id}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{}] \
+             consumer:[/{}]",
             topic.read_queue_nums,
-            request.conn.peer()
+            conn.peer()
         );
-        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        return Err(system_error(remark));
     }
-    let filter = filter_of(broker, config, header, &group)?;
-    Ok((group, filter))
+    Ok(group)
 }
 
 /// The answer to filters over properties.
@@ -432,4 +465,21 @@ fn tell_offset_moved(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, go
         got.next_begin_offset,
         put.status.name()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pull_waits_for_ever() {
+        let mut config = BrokerConfig::default();
+        for (millis, expected) in [(15_000, 15), (i64::MAX, 300), (300_001, 300), (-1, 0)] {
+            assert_eq!(wait(&config, millis), Duration::from_secs(expected), "{millis}");
+        }
+        config.long_polling_enable = false;
+        assert_eq!(wait(&config, i64::MAX), Duration::from_secs(1));
+        config.short_polling_time_mills = i64::MAX;
+        assert_eq!(wait(&config, 0), Duration::from_secs(300));
+    }
 }

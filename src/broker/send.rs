@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::topics::Wanted;
-use super::{Broker, system_error, txn};
+use super::{Broker, answer_to, system_error, txn};
 use crate::base::{Error, Result, clock};
 use crate::config::BrokerConfig;
 use crate::dispatch::Outcome;
@@ -48,10 +48,7 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 /// The answer to a send that is refused.
 pub fn refused(command: &Command, config: &BrokerConfig, error: Error) -> Outcome {
-    let (code, remark) = match error {
-        Error::Refused { code, remark } => (code, remark),
-        error => (response::SYSTEM_ERROR, error.to_string()),
-    };
+    let (code, remark) = answer_to(error);
     let mut reply = command.refusal(code, remark);
     add_trace(&mut reply, config);
     Outcome::Reply(reply)
