@@ -85,7 +85,11 @@ fn names_that_are_none_are_refused_by_every_request() {
                 assert!(refused || LOOK.contains(&code), "{code} {name} {bad}: {remark}");
             }
         }
-        let group = format!(r#"{{"groupName":"{}"}}"#, bad.replace('\0', "\\u0000"));
+        let escaped = bad.replace('\0', "\\u0000");
+        // A member comes, but nothing is made for it.
+        let mut member = cluster.peer();
+        member.ask_among(&heart_beat("c", &escaped, &escaped, "*", 1));
+        let group = format!(r#"{{"groupName":"{escaped}"}}"#);
         let mut create = Command::request(codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
         create.body = group.into_bytes();
         assert_ne!(cluster.peer().ask(&create).code, 0, "{bad}");

@@ -100,7 +100,7 @@ fn the_long_form_and_binary_headers_serve_too() {
     let sent = binary(request(codes::SEND_REPLY_MESSAGE, &fields));
     replying.send(&sent);
     let pushed = waiting.receive();
-    assert_eq!((pushed.field("queueId"), pushed.field("sysFlag")), (Some("0"), Some("1")));
+    assert_eq!((pushed.field("queueId"), pushed.field("sysFlag")), (Some("-1"), Some("1")));
     waiting.send(&pushed.reply(0));
     assert_eq!(replying.receive().code, 0);
 }
@@ -116,6 +116,8 @@ fn a_reply_need_not_be_stored() {
     let answer = replying.receive();
     assert_eq!((answer.code, answer.field("msgId")), (0, Some("0")));
     assert_eq!((number(&answer, "queueId"), number(&answer, "queueOffset")), (0, 0));
+    let refused = replying.ask(&reply_v2(&to_client("nobody"), b"answer"));
+    assert_eq!((refused.code, refused.field("msgId")), (1, None));
     assert_eq!(max_offset(&cluster, TOPIC, 0), 0);
 }
 

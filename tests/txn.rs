@@ -43,8 +43,6 @@ fn end(half: &Half, decision: &str) -> Command {
         ("commitLogOffset", half.log_offset.as_str()),
         ("commitOrRollback", decision),
         ("fromTransactionCheck", "false"),
-        ("msgId", "unique"),
-        ("transactionId", "unique"),
     ];
     request(codes::END_TRANSACTION, &fields)
 }

@@ -57,7 +57,7 @@ fn accept(
         return Ok(Outcome::Later);
     };
     let failed = format!("push reply message to {client_id}fail.");
-    let command = push(broker, request, header, queue_id);
+    let command = push(broker, request, header);
     broker.call_client(&channel.conn, command, PUSH_TIMEOUT, move |heard| {
         let taken = heard.is_ok_and(|heard| heard.code == response::SUCCESS);
         answer.finish(if taken { Ok(()) } else { Err(failed) });
@@ -66,7 +66,7 @@ fn accept(
 }
 
 /// What the client gets.
-fn push(broker: &Broker, request: &Request, header: &SendMessage, queue_id: i32) -> Command {
+fn push(broker: &Broker, request: &Request, header: &SendMessage) -> Command {
     let now = clock::now_ms();
     let mut properties = header.properties.unwrap_or_default().to_owned();
     property::push(&mut properties, property::PUSH_REPLY_TIME, &now.to_string());
@@ -75,7 +75,7 @@ fn push(broker: &Broker, request: &Request, header: &SendMessage, queue_id: i32)
         topic: header.topic,
         default_topic: header.default_topic,
         default_topic_queue_nums: header.default_topic_queue_nums,
-        queue_id,
+        queue_id: header.queue_id,
         sys_flag: header.sys_flag,
         born_timestamp: header.born_timestamp,
         flag: header.flag,
@@ -134,15 +134,14 @@ impl Answer {
 
     fn send(mut self, pushed: std::result::Result<(), String>, flushed: PutStatus) {
         let id = self.stored.as_ref().and_then(|stored| self.account(stored, flushed));
-        let (message_id, queue_offset) = match id {
-            Some((id, offset)) => (id, offset),
-            // A client reads these fields of every success.
-            None => ("0".to_owned(), 0),
-        };
-        let fields = self.reply.fields_mut();
-        fields.push("msgId", &message_id);
-        fields.push_display("queueId", self.queue_id);
-        fields.push_display("queueOffset", queue_offset);
+        // A client reads these fields of every success.
+        let id = id.or_else(|| pushed.is_ok().then(|| ("0".to_owned(), 0)));
+        if let Some((message_id, queue_offset)) = id {
+            let fields = self.reply.fields_mut();
+            fields.push("msgId", &message_id);
+            fields.push_display("queueId", self.queue_id);
+            fields.push_display("queueOffset", queue_offset);
+        }
         if let Err(remark) = pushed {
             self.reply.code = response::SYSTEM_ERROR;
             self.reply.remark = Some(remark);

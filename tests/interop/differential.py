@@ -54,7 +54,9 @@ class Side:
     """One kind of servers, and what they answered."""
 
     def __init__(self, kind, folder):
-        self.kind, self.servers, self.log = kind, Servers(kind, folder), []
+        # Nobody is asked about a transaction meanwhile.
+        patient = {"transactionTimeOut": 600_000}
+        self.kind, self.servers, self.log = kind, Servers(kind, folder, patient), []
         self.conns, self.error = {}, None
         self.stored = {}  # physical offset: which message
 

@@ -3,6 +3,7 @@
 import json
 
 from asking import TOPIC, pairs, send_fields
+from requests_clients import Clients
 from requests_consuming import Consuming
 from requests_namesrv import frames
 from requests_sending import Sending
@@ -12,7 +13,7 @@ def run(side):
     Broker(side).run()
 
 
-class Broker(Sending, Consuming):
+class Broker(Sending, Consuming, Clients):
     """And codes 17, 21, 25, 26, 28, 200, 201, 207, 215 and 305."""
 
     def run(self):
@@ -25,6 +26,11 @@ class Broker(Sending, Consuming):
         self.retries()
         self.queries()
         self.offsets()
+        self.transactions()
+        self.replies()
+        self.relays()
+        self.resets()
+        self.tools()
         self.group_offsets()
         self.clients()
         self.pulls()

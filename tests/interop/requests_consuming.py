@@ -145,6 +145,11 @@ class Consuming(Asking):
         self.group_state("other id", "dh1")
         self.beat("unit mode", "id4", [consumer("dh2", {"dq": "*"}, unitMode=True)], conn="c3")
         self.beat("SQL", "id4", [consumer("dh3", {"dq": "a > 1"}, kind="SQL92")], conn="c3")
+        none = {"groupName": "dhq", "notifyConsumerIdsChangedEnable": False}
+        self.side.quiet(200, None, json.dumps(none).encode())
+        for name in ("q1", "q2"):
+            self.beat(f"of {name}", name, [consumer("dhq", {"dq": "*"})], conn=name)
+        self.notices("none", "q1", "q2")
         self.beat("bad SQL", "id4", [consumer("dh4", {"dq": "a >"}, kind="SQL92")], conn="c3")
         self.beat("odd type", "id4", [consumer("dh5", {"dq": "a"}, kind="ODD")], conn="c3")
         self.group_state("SQL", "dh3")
@@ -396,6 +401,12 @@ class Consuming(Asking):
         woken("tag B")
         self.send("to other queue", send_fields("dhold", queueId="1"))
         woken("other queue")
+        hold("group off", queueOffset="2", consumerGroup="dholdoff")
+        time.sleep(0.3)
+        off = {"groupName": "dholdoff", "consumeEnable": False}
+        self.side.quiet(200, None, json.dumps(off).encode())
+        self.send("to held of a group that is off", send_fields("dhold"))
+        woken("group off")
         self.ended = conns, woken
 
     def locks(self):
@@ -470,6 +481,10 @@ class Consuming(Asking):
         none = {"groupName": "dback0", "retryQueueNums": 0}
         self.ask("group without retry", 200, None, json.dumps(none).encode())
         self.ask("send back, no retry", 36, dict(base, group="dback0"))
+        three = {"groupName": "dback3", "retryQueueNums": 3, "retryMaxTimes": 1}
+        self.side.quiet(200, None, json.dumps(three).encode())
+        fields = without(dict(base, group="dback3", delayLevel="0"), "maxReconsumeTimes")
+        self.ask("send back, three retry queues", 36, fields)
         self.create("%RETRY%dback1", 1, 4)
         self.ask("send back, no permission", 36, dict(base, group="dback1"))
         self.ask("topics after send back", 21)

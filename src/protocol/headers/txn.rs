@@ -12,7 +12,7 @@ headers! {
         /// `message::flags::TRANSACTION_…`, 0 when unknown.
         commit_or_rollback: i32, "commitOrRollback";
         from_transaction_check: bool = false, "fromTransactionCheck";
-        msg_id: &'a str, "msgId";
+        msg_id: Option<&'a str>, "msgId";
         transaction_id: Option<&'a str>, "transactionId";
         broker_name: Option<&'a str>, "bname";
     }
