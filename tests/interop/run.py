@@ -157,7 +157,7 @@ CLIENTS = [
     (
         "ali-ons-3.12.0",
         lambda _: ["node", build.node()],
-        ["send-sync", "send-async", "tags", "retry", "rebalance", "restart"],
+        ["send-sync", "send-async", "tags", "retry", "broadcast", "delay", "rebalance", "restart"],
     ),
 ]
 FAST = ["-Drocketmq.client.rebalance.waitInterval=2000"]
@@ -190,8 +190,8 @@ RELAYS = [
 ]
 # These stop the broker in ways of their own, so they run alone.
 ALONE = [("java-4.9.8", java("4.9.8"), [case]) for case in ("crash", "other-broker")]
-# This one changes what the broker does with everybody's transactions.
-ALONE.insert(1, (RELAYS[0][0], RELAYS[0][1], ["given-up"]))
+# These change what the broker does with everybody's transactions and new groups.
+ALONE.insert(1, (RELAYS[0][0], RELAYS[0][1], ["given-up", "from-time"]))
 
 
 class Program:

@@ -59,12 +59,12 @@ async function send(producer, sent) {
   }
 }
 
-// A push consumer in clustering mode that keeps what it receives, by key.
+// A push consumer, in clustering mode unless told, that keeps what it receives, by key.
 class Inbox {
-  constructor(topic, group, tags, instance) {
+  constructor(topic, group, tags, instance, more = {}) {
     this.got = new Map();
     this.consumer = new Consumer(
-      Object.assign({ consumerGroup: `${prefix}-${group}` }, options(instance)),
+      Object.assign({ consumerGroup: `${prefix}-${group}` }, options(instance), more),
     );
     this.consumer.on('error', error => console.error(error));
     this.answer = () => undefined;
@@ -141,6 +141,38 @@ async function retry() {
   await inbox.close();
 }
 
+// Two members of a group receive everything each.
+async function broadcast() {
+  const producer = await open('broadcast');
+  const sent = messages('broadcast', 'broadcast', 20);
+  const members = ['broadcast-1', 'broadcast-2'].map(
+    name => new Inbox('broadcast', 'broadcast-c', '*', name, { isBroadcast: true }),
+  );
+  await Promise.all(members.map(one => one.consumer.ready()));
+  await send(producer, sent);
+  for (const one of members) {
+    await one.arrive(sent, 30);
+    await one.close();
+  }
+  await producer.close();
+}
+
+// One message waits for the second level, five seconds; the other one not.
+async function delay() {
+  const inbox = new Inbox('delayed', 'delay-c', '*', 'delay-c');
+  const producer = await open('delay');
+  const [now, later] = messages('delayed', 'delay', 2);
+  later.delayTimeLevel = 2;
+  const began = Date.now();
+  await send(producer, [later, now]);
+  await inbox.arrive([now, later], 30);
+  const took = inbox.all(later.keys)[0].storeTimestamp - began;
+  assert(took >= 4900, `stored for consumers after ${took} ms`);
+  assert(inbox.all(now.keys)[0].storeTimestamp - began < 4900, 'the other one waited, too');
+  await producer.close();
+  await inbox.close();
+}
+
 async function split(producer, first, second, one, two) {
   for (let turn = 0; turn < 60; turn++) {
     const probe = messages('rebalance', `probe${one}${two}-${turn}`, 8);
@@ -208,6 +240,8 @@ const cases = {
     sending('async', 40, (producer, sent) => Promise.all(sent.map(one => send(producer, [one])))),
   tags,
   retry,
+  broadcast,
+  delay,
   rebalance,
   restart,
 };

@@ -2,6 +2,7 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
 
 import java.lang.reflect.Method;
@@ -36,6 +37,20 @@ final class Inbox {
     /** Each member of the group receives everything. */
     static Inbox broadcasting(String topic, String group, String instance) throws Exception {
         return new Inbox(topic, MessageSelector.byTag("*"), group, instance, Inbox::broadcast);
+    }
+
+    /** A group without offsets begins with the messages of this time, yyyyMMddHHmmss. */
+    static Inbox fromTime(String topic, String time, String group, String instance)
+            throws Exception {
+        return new Inbox(
+                topic,
+                MessageSelector.byTag("*"),
+                group,
+                instance,
+                made -> {
+                    made.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_TIMESTAMP);
+                    made.setConsumeTimestamp(time);
+                });
     }
 
     /** A consumer of RocketMQ 5 that has the broker assign its queues. */

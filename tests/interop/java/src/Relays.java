@@ -17,7 +17,10 @@ import org.apache.rocketmq.common.protocol.body.ConsumerRunningInfo;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 import java.net.InetSocketAddress;
+import java.text.SimpleDateFormat;
 import java.util.Arrays;
+import java.util.Date;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
@@ -100,6 +103,9 @@ final class Relays {
                 break;
             case "given-up":
                 givenUp();
+                break;
+            case "from-time":
+                fromTime();
                 break;
             default:
                 throw new IllegalArgumentException(name);
@@ -199,6 +205,34 @@ final class Relays {
         few.setProperty("transactionCheckMax", "100");
         admin.updateBrokerConfig(broker, few);
         open.close();
+    }
+
+    /** A new group that begins where the messages of a time do, message 0 being long ago. */
+    private void fromTime() throws Exception {
+        Properties small = new Properties();
+        small.setProperty("accessMessageInMemoryMaxRatio", "0");
+        admin.updateBrokerConfig(address(), small);
+        String name = Interop.topic("seek");
+        DefaultMQProducer producer = Interop.producer("from-time");
+        List<Message> before = Sending.messages(name, "before", 20);
+        List<Message> after = Sending.messages(name, "after", 20);
+        for (Message one : before) {
+            producer.send(one);
+        }
+        // The client gives the time in seconds.
+        long time = (System.currentTimeMillis() / 1000 + 1) * 1000;
+        Thread.sleep(time - System.currentTimeMillis());
+        for (Message one : after) {
+            producer.send(one);
+        }
+        String text = new SimpleDateFormat("yyyyMMddHHmmss").format(new Date(time));
+        Inbox inbox = Inbox.fromTime(name, text, Interop.prefix + "-from-time", "from-time");
+        inbox.await(Sending.keys(after), 20);
+        Interop.equal(new HashSet<>(Sending.keys(after)), inbox.keys(), "messages since the time");
+        inbox.close();
+        producer.shutdown();
+        small.setProperty("accessMessageInMemoryMaxRatio", "40");
+        admin.updateBrokerConfig(address(), small);
     }
 
     private String address() throws Exception {
