@@ -175,7 +175,7 @@ fn mutate_meaning(numbers: &mut Numbers, command: &mut Command) {
 }
 
 /// Flips, cuts, repeats or inserts bytes.
-fn mutate_bytes(numbers: &mut Numbers, bytes: &mut Vec<u8>) {
+pub fn mutate_bytes(numbers: &mut Numbers, bytes: &mut Vec<u8>) {
     if bytes.is_empty() {
         return;
     }

@@ -36,6 +36,8 @@ mod filters;
 mod flood;
 /// How much a pull brings, from whom, whom a message wakes; the topic for traces.
 mod flow;
+/// Bytes from peers and disks, changed at random.
+mod fuzz;
 /// Many groups on one topic.
 mod groups;
 /// Multi dispatch and light queues.

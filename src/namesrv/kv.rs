@@ -86,7 +86,7 @@ impl KvConfig {
     }
 
     /// Number of values, over all namespaces.
-    pub fn len(&self) -> usize {
+    pub fn values(&self) -> usize {
         self.snapshot().config_table.values().map(Namespace::len).sum()
     }
 
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(text, r#"{"configTable":{"ORDER_TOPIC_CONFIG":{"TopicA":"broker-a:4"}}}"#);
         let kv = KvConfig::load(&path).expect("read again");
         assert_eq!(kv.get(ORDER_TOPIC_CONFIG, "TopicA").as_deref(), Some("broker-a:4"));
-        assert_eq!(kv.len(), 1);
+        assert_eq!(kv.values(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `requests.rs` is the table of what it serves; `route_info.rs` and `kv.rs` are its whole state.
 
 mod config;
-mod kv;
+pub mod kv;
 mod kv_requests;
 mod register;
 mod requests;
@@ -61,7 +61,7 @@ impl NameServer {
     /// Loads the KV configuration, listens, and serves. Fails when either cannot be done.
     pub fn start(config: NamesrvConfig) -> Result<Arc<NameServer>> {
         let kv = KvConfig::load(Path::new(&config.kv_config_path))?;
-        log::info!(target: "namesrv", "{} values of KV configuration", kv.len());
+        log::info!(target: "namesrv", "{} values of KV configuration", kv.values());
         let server_config = config.server.clone();
         let stop = Stop::new();
         let state = Arc::new(State {
