@@ -14,7 +14,7 @@ use crate::message::record::RecordView;
 use crate::message::{property, topic};
 use crate::store::consume_queue::{UNIT_BYTES, Unit};
 use crate::store::consume_queue_ext::offset_of;
-use crate::store::layout;
+use crate::store::{layout, multi};
 
 const UNIT: u64 = UNIT_BYTES as u64;
 /// Bytes of an ext unit that are looked at: its size, tags code and store time.
@@ -111,13 +111,9 @@ impl Queues {
         }
         let delayed = record.topic() == topic::SCHEDULE && delay.is_some();
         let tags = (!delayed).then(|| topic::tags_code(tags));
-        if let (Some(names), Some(offsets)) = (names, offsets) {
-            for (name, offset) in names.split(',').zip(offsets.split(',')) {
-                let id = if topic::is_lmq(name) { 0 } else { record.queue_id() };
-                if let Ok(offset) = offset.parse() {
-                    self.compare_at((name, id, offset), record, tags, report);
-                }
-            }
+        for (name, offset) in multi::entries(names, offsets) {
+            let id = if topic::is_lmq(name) { 0 } else { record.queue_id() };
+            self.compare_at((name, id, offset), record, tags, report);
         }
         let place = (record.topic(), record.queue_id(), record.queue_offset());
         self.compare_at(place, record, tags, report)

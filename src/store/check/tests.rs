@@ -1,8 +1,8 @@
 use super::super::consume_queue::Unit;
 use super::super::fixture::*;
 use super::*;
-use crate::message::MessageRef;
 use crate::message::topic::SCHEDULE;
+use crate::message::{MessageRef, property};
 
 const BODY_BYTES: usize = 9000;
 const PER_QUEUE: i64 = 10;
@@ -19,7 +19,7 @@ fn written() -> tempfile::TempDir {
         put(&store, &MessageRef { properties, ..message("T", (n % 2) as i32, &body) });
     }
     let mut properties = String::new();
-    crate::message::property::push(&mut properties, "DELAY", "3");
+    property::push(&mut properties, "DELAY", "3");
     put(&store, &MessageRef { properties: &properties, ..message(SCHEDULE, 2, b"later") });
     settle(&store);
     store.stop();
@@ -290,6 +290,22 @@ fn deleted_topics_and_cleaned_logs_are_no_fault() {
         "{lines:#?}"
     );
     assert_eq!(lines.last().unwrap(), "no faults", "{lines:#?}");
+}
+
+#[test]
+fn lists_of_further_queues_that_do_not_fit_are_left_alone_as_by_dispatch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = start(dir.path());
+    put(&store, &message("A", 0, b"own"));
+    for (names, offsets) in [("A,B", "1"), ("A", "1,2"), ("A", "many")] {
+        let mut properties = String::new();
+        property::push(&mut properties, property::INNER_MULTI_DISPATCH, names);
+        property::push(&mut properties, property::INNER_MULTI_QUEUE_OFFSET, offsets);
+        put(&store, &MessageRef { properties: &properties, ..message("T", 0, b"x") });
+    }
+    settle(&store);
+    store.stop();
+    assert_eq!(faults(dir.path()), [""; 0]);
 }
 
 #[test]
