@@ -255,19 +255,17 @@ impl Index {
         Ok(reached)
     }
 
-    /// Deletes the oldest files, never the last, that only know records below `min_physical`.
+    /// Deletes the oldest files, never the last, that only know records below `min_physical`. One
+    /// that the disk refuses to remove stays, for the next time.
     pub fn delete_expired(&self, min_physical: i64) -> Result<()> {
-        loop {
-            let first = {
-                let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-                let first = files.first().filter(|_| files.len() > 1);
-                if first.is_none_or(|f| f.end_physical.load(Relaxed) >= min_physical) {
-                    return Ok(());
-                }
-                files.remove(0)
-            };
+        let files = self.files();
+        let (_, older) = files.split_last().unzip();
+        let expired = |file: &&Arc<IndexFile>| file.end_physical.load(Relaxed) < min_physical;
+        for first in older.unwrap_or_default().iter().take_while(expired) {
             first.file.destroy()?;
+            self.files.write().unwrap_or_else(PoisonError::into_inner).remove(0);
         }
+        Ok(())
     }
 
     fn files(&self) -> Vec<Arc<IndexFile>> {

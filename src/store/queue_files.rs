@@ -225,16 +225,20 @@ impl QueueFiles {
         Ok(start)
     }
 
-    /// Deletes the oldest file but never the last one; readers keep what they hold.
+    /// Deletes the oldest file but never the last one; readers keep what they hold. When the disk
+    /// refuses, it stays. Only one thread may do this at a time.
     pub fn drop_oldest(&self) -> Result<bool> {
-        let slot = {
-            let mut slots = self.write();
-            if slots.len() < 2 {
-                return Ok(false);
-            }
-            slots.pop_front().expect("two files")
-        };
+        let slots = self.read();
+        if slots.len() < 2 {
+            return Ok(false);
+        }
+        let slot = slots[0].clone();
+        drop(slots);
         self.remove(&slot)?;
+        let mut slots = self.write();
+        if slots.front().is_some_and(|front| Arc::ptr_eq(front, &slot)) {
+            slots.pop_front();
+        }
         Ok(true)
     }
 

@@ -5,6 +5,7 @@ use super::super::queue_files::Maps;
 use super::super::queue_scan::LogView;
 use super::super::queues::{ExtFiles, QueueTable};
 use super::*;
+use crate::sys::faults;
 use proptest::prelude::*;
 
 /// 10 units a file.
@@ -296,6 +297,20 @@ fn cleaning_follows_the_log() {
     assert_eq!((queue.min_offset(), queue.max_offset()), (25, 25));
     fill(&queue, 25..40);
     assert_eq!(read(&queue, 30), (30..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_the_disk_keeps_goes_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_table, queue) = open(&dir);
+    fill(&queue, 0..25);
+    faults::fail("Unlink 00000000000000000000 5");
+    assert!(queue.delete_oldest(1000).is_err());
+    faults::fail("");
+    assert!(queue.delete_oldest(1000).unwrap());
+    assert_eq!(read(&queue, 10), (10..20).collect::<Vec<_>>());
+    let names: Vec<_> = fs::read_dir(dir.path().join("T/0")).unwrap().collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }
 
 #[test]

@@ -163,7 +163,12 @@ fn a_full_file_is_followed_by_another() {
     assert_eq!(find(&again, "k"), (0..10).collect::<Vec<_>>());
     let hits = again.query("T", "none", 64, 0, i64::MAX);
     assert_eq!((hits.last_timestamp, hits.last_physical), (10_000, 9));
+    // One that the disk keeps goes the next time.
+    crate::sys::faults::fail("Unlink 0 5");
+    assert!(again.delete_expired(4).is_err());
+    crate::sys::faults::fail("");
     again.delete_expired(4).unwrap();
+    assert_eq!(names(dir.path()).unwrap().len(), 2);
     assert_eq!(find(&again, "k"), (4..10).collect::<Vec<_>>());
     again.delete_expired(i64::MAX).unwrap();
     assert_eq!(find(&again, "k"), [8, 9]);
