@@ -108,8 +108,9 @@ pub struct Delivery {
 /// The file.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Stored {
-    offset_table: BTreeMap<i32, i64>,
+pub(super) struct Stored {
+    /// Level → next offset in its queue.
+    pub offset_table: BTreeMap<i32, i64>,
 }
 
 /// How a turn of a level ended.

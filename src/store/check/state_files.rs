@@ -15,7 +15,7 @@ use crate::base::limits::CHECK_JSON_BYTES_MAX;
 use crate::base::{Error, Result, error::IoContext, json};
 use crate::message::topic;
 use crate::store::checkpoint::FILE_BYTES;
-use crate::store::layout;
+use crate::store::{delay, layout};
 
 /// Bytes of the checkpoint that RocketMQ 5 uses; the rest is zero.
 const CHECKPOINT_FIELDS: usize = 40;
@@ -30,12 +30,6 @@ struct Topics {
 #[serde(rename_all = "camelCase", default)]
 struct ConsumerOffsets {
     offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct DelayOffsets {
-    offset_table: BTreeMap<i32, i64>,
 }
 
 /// The names in `topics.json`; `None` when it cannot be read.
@@ -61,7 +55,7 @@ pub(super) fn walk(root: &Path, log: &Log, queues: &Queues, report: &mut Report)
         let parsed = read(&path).and_then(|bytes| match &*name {
             "consumerOffset.json" => json::from_slice(&bytes).map(|o| consumer(&path, &o, report)),
             "delayOffset.json" => json::from_slice(&bytes).map(|offsets| {
-                delay(&path, &offsets, queues, report);
+                delayed(&path, &offsets, queues, report);
             }),
             "topics.json" => json::from_slice::<Topics>(&bytes).map(|_| ()),
             _ => json::from_slice::<IgnoredAny>(&bytes).map(|_| ()),
@@ -95,7 +89,7 @@ fn consumer(path: &Path, offsets: &ConsumerOffsets, report: &mut Report) {
     }
 }
 
-fn delay(path: &Path, offsets: &DelayOffsets, queues: &Queues, report: &mut Report) {
+fn delayed(path: &Path, offsets: &delay::Stored, queues: &Queues, report: &mut Report) {
     for (level, offset) in &offsets.offset_table {
         let max = queues.max_offset(topic::SCHEDULE, level - 1).unwrap_or(0);
         if *offset < 0 || *offset > max {
