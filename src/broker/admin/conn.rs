@@ -33,9 +33,7 @@ pub fn consumers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         let remark = format!("the consumer group[{group}] not online");
         return Err(Error::refused(response::CONSUMER_NOT_ONLINE, remark));
     };
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = found.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, found.to_vec())
 }
 
 /// GET_PRODUCER_CONNECTION_LIST.
@@ -46,9 +44,7 @@ pub fn producers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         return Err(Error::refused(response::SYSTEM_ERROR, remark));
     };
     let connection_set = channels.iter().map(connection).collect();
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = ProducerConnection { connection_set }.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, ProducerConnection { connection_set }.to_vec())
 }
 
 /// GET_ALL_PRODUCER_INFO.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::refuse_on_slave;
+use super::{body, refuse_on_slave};
 use crate::base::{Error, Result};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -15,9 +15,9 @@ use crate::protocol::headers::topic::DeleteSubscriptionGroup;
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. No body changes nothing.
 pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     refuse_on_slave(broker)?;
-    let body = &request.command.body;
-    if !body.is_empty() {
-        let config = SubscriptionGroupConfig::from_slice(body)?;
+    let text = &request.command.body;
+    if !text.is_empty() {
+        let config = SubscriptionGroupConfig::from_slice(text)?;
         topic::check_group(&config.group_name)
             .map_err(|remark| Error::refused(response::SYSTEM_ERROR, remark))?;
         broker.groups.put(config)?;
@@ -27,9 +27,7 @@ pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = broker.groups.table().to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, broker.groups.table().to_vec())
 }
 
 /// DELETE_SUBSCRIPTIONGROUP; with `removeOffset` its offsets go, too.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::body;
 use crate::base::{Result, clock};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -13,9 +14,7 @@ use crate::protocol::code::response;
 pub fn lock(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let wanted = LockBatchRequest::from_slice(&request.command.body)?;
     let lock_ok_mq_set = broker.locks.lock(&wanted, clock::now_ms());
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = LockBatchReply { lock_ok_mq_set }.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, LockBatchReply { lock_ok_mq_set }.to_vec())
 }
 
 /// Gives up the locks the client holds.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::body;
 use crate::base::{Error, Result, clock};
 use crate::broker::Broker;
 use crate::broker::stats::{View, Window};
@@ -32,9 +33,7 @@ pub fn info(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     add_totals(broker, &mut table);
     add_pools(broker, &mut table);
     add_store(broker, &config, &mut table);
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = KvTable { table }.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, KvTable { table }.to_vec())
 }
 
 fn set(table: &mut Table, key: impl Into<String>, value: impl ToString) {
@@ -151,14 +150,12 @@ pub fn statistic(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         tps: window.tps,
         avgpt: window.average,
     };
-    let body = BrokerStatsData {
+    let stats = BrokerStatsData {
         stats_minute: item(minute),
         stats_hour: item(hour),
         stats_day: item(day),
     };
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = body.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, stats.to_vec())
 }
 
 #[cfg(test)]

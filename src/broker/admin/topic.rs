@@ -66,9 +66,7 @@ fn check(broker: &Broker, name: &str) -> Result<()> {
 
 /// GET_ALL_TOPIC_CONFIG.
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = broker.topics.table().to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, broker.topics.table().to_vec())
 }
 
 /// GET_TOPIC_CONFIG: one topic.
@@ -83,10 +81,8 @@ pub fn get(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
 pub fn system(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    let mut reply = request.command.reply(response::SUCCESS);
     let topic_list = broker.topics.system_names();
-    reply.body = TopicList { topic_list, ..TopicList::default() }.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, TopicList { topic_list, ..TopicList::default() }.to_vec())
 }
 
 /// GET_TOPIC_STATS_INFO: offsets and time of the newest message, by write queue.
@@ -110,9 +106,7 @@ pub fn stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         };
         stats.offset_table.insert(queue, offset);
     }
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = stats.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, stats.to_vec())
 }
 
 /// QUERY_TOPIC_CONSUME_BY_WHO: the groups that subscribe a topic now or left offsets in it, sorted.
@@ -120,7 +114,5 @@ pub fn consumed_by(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let topic = TopicName::decode(&request.command)?.topic;
     let mut groups: BTreeSet<String> = broker.clients.subscribers(topic).into_iter().collect();
     groups.extend(broker.offsets.groups_of(topic));
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = GroupList { group_list: groups.into_iter().collect() }.to_vec();
-    Ok(Outcome::Reply(reply))
+    body(&request.command, GroupList { group_list: groups.into_iter().collect() }.to_vec())
 }
