@@ -3,17 +3,12 @@
 RocketMQ's servers here are 4.9.7; ours follow 4.9.8.
 """
 
-# Keys of the configuration that 4.9.7 does not have: RocketMQ 5's and our own.
-MORE_KEYS = {
-    "diskSpaceWarningLevelRatio",
-    "diskSpaceCleanForciblyRatio",
-    "deleteFileBatchMax",
-    "diskWarningFreeBytes",
-    "diskCleanForciblyFreeBytes",
-    "diskCleanFreeBytes",
-    "deleteUnconsumedMessages",
-    "commitLogWarmAheadBytes",
-}
+import os
+
+# Keys of the configuration that RocketMQ 4.9 does not have: RocketMQ 5's and our own.
+DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data")
+with open(os.path.join(DATA, "config", "more.txt"), encoding="ascii") as _file:
+    MORE_KEYS = set(_file.read().split())
 # Counters of the runtime info that only ours has.
 MORE_COUNTERS = {"unconsumedDeletedBytes", "damagedMessagesMet", "queueUnitsRepaired"}
 
