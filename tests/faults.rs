@@ -204,6 +204,36 @@ fn when_queues_or_index_cannot_be_written_sends_wait_for_them() {
     no_panic(&broker.stop());
 }
 
+#[test]
+fn what_cannot_be_flushed_but_the_log_stops_no_send() {
+    let lines = "flushIntervalConsumeQueue=10\nflushConsumeQueueThoroughInterval=50";
+    for (call, trusted) in
+        [("Msync consumequeue", false), ("Write checkpoint", true), ("Fsync checkpoint", true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = start(dir.path(), lines);
+        let mut peer = broker.peer();
+        let mut sent = Sent::default();
+        fail(dir.path(), &format!("{call} {EIO}"));
+        wait_for(call, || {
+            assert!(sent.send(&mut peer).is_none());
+            let told = |line: &str| line.contains("index: ") && line.contains("(os error 5)");
+            broker.log().lines().any(told)
+        });
+        fail(dir.path(), "");
+        (0..3).for_each(|_| assert!(sent.send(&mut peer).is_none()));
+        sent.check(&mut peer);
+        assert_eq!(reason(&mut peer), "");
+        no_panic(&broker.stop());
+        // What a failed flush covered may be lost, though the next one succeeds.
+        assert_eq!(!dir.path().join("store/abort").exists(), trusted, "{call}");
+        let broker = start(dir.path(), lines);
+        sent.check(&mut broker.peer());
+        no_panic(&broker.stop());
+        assert!(!dir.path().join("store/abort").exists(), "{call}");
+    }
+}
+
 /// The topics of the file on disk.
 fn saved(dir: &Path) -> String {
     fs::read_to_string(dir.join("store/config/topics.json")).unwrap_or_default()

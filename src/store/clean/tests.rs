@@ -177,6 +177,23 @@ fn readers_hold_what_is_deleted_under_them() {
 }
 
 #[test]
+fn a_reader_that_stays_keeps_its_bytes_and_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clean) = filled_up(dir.path());
+    let mut config = clean.config.get().store.clone();
+    config.destroy_maped_file_interval_forcibly = 0;
+    let held = store.get("T", 0, 0, 32, &all);
+    let before = bytes(&held);
+    let rounds = &mut Rounds::default();
+    clean.round(&config, rounds).unwrap();
+    while !rounds.leaving.is_empty() {
+        clean.round(&config, rounds).unwrap();
+    }
+    assert_eq!((starts(&clean), bytes(&held)), (vec![3], before));
+    store.stop();
+}
+
+#[test]
 fn unconsumed_messages_are_counted_or_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (store, clean) = filled_up(dir.path());
