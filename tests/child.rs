@@ -112,12 +112,16 @@ impl Daemon {
         self.addr
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn peer(&self) -> Peer {
         Peer::connect(self.addr)
     }
 
     pub fn resident_mib(&self) -> u64 {
-        process::resident_bytes(self.child.id()).expect("it runs") >> 20
+        process::resident_bytes(self.pid()).expect("it runs") >> 20
     }
 
     /// kill -9.

@@ -42,6 +42,8 @@ mod fuzz;
 mod groups;
 /// Multi dispatch and light queues.
 mod light_queues;
+/// Very many queues: what they keep open, over restarts, and what deleted ones leave.
+mod many_queues;
 /// Random sequences of everything clients do, restarts and kills, against a model in memory.
 mod model;
 /// Valid requests of every code, changed at random.

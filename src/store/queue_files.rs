@@ -9,8 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use memmap2::Advice;
 
 use super::consume_queue::{UNIT_BYTES, Unit};
 use super::layout;
@@ -21,6 +24,10 @@ use crate::sys;
 
 /// So many files in use are passed over before one of them is unmapped all the same.
 const CHANCES: usize = 64;
+
+/// For the file that is written: behind the end of the queue there are only zeros, of which the
+/// kernel would read ahead as much as the disk is set to, megabytes for the first unit.
+const PAGE_BY_PAGE: Advice = Advice::Random;
 
 /// One file.
 struct Slot {
@@ -180,6 +187,9 @@ impl QueueFiles {
             return Ok(work(file));
         }
         let file = Arc::new(MappedFile::open(&self.path(slot.start), slot.start, self.size)?);
+        if self.end() <= slot.start + self.size() {
+            advise(&file, PAGE_BY_PAGE);
+        }
         // Nobody appends meanwhile: for that the file must be mapped.
         file.set_wrote((self.end() - slot.start).clamp(0, self.size()) as usize);
         *map = Some(file.clone());
@@ -219,8 +229,15 @@ impl QueueFiles {
         sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
         self.new_names.store(true, Release);
         let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
+        advise(&file, PAGE_BY_PAGE);
         let slot = Slot::new(start, Some(file));
-        self.write().push_back(slot.clone());
+        let mut slots = self.write();
+        let full = slots.back().and_then(|last| last.map().clone());
+        slots.push_back(slot.clone());
+        drop(slots);
+        if let Some(full) = full {
+            advise(&full, Advice::Normal);
+        }
         self.maps.opened(slot);
         Ok(start)
     }
@@ -300,7 +317,7 @@ impl QueueFiles {
         let start = slot.start;
         let source = match mapped {
             Some(file) => Source::Map(file),
-            None => Source::File(File::open(self.path(start)).ok()?),
+            None => Source::File(Rc::new(File::open(self.path(start)).ok()?)),
         };
         let bytes = (self.end() - start).clamp(0, self.size());
         Some(Peek { source, start, units: bytes as usize / UNIT_BYTES })
@@ -319,6 +336,12 @@ impl QueueFiles {
     }
 }
 
+fn advise(file: &MappedFile, advice: Advice) {
+    if let Err(e) = file.advise(advice) {
+        log::debug!(target: "store", "advice on {}: {e}", file.path().display());
+    }
+}
+
 /// One file's units, read one by one.
 pub struct Peek {
     source: Source,
@@ -330,12 +353,12 @@ pub struct Peek {
 
 enum Source {
     Map(Arc<MappedFile>),
-    File(File),
+    File(Rc<File>),
 }
 
 impl Peek {
     /// The units of a file that is not mapped.
-    pub fn of(file: File, start: i64, units: usize) -> Peek {
+    pub fn of(file: Rc<File>, start: i64, units: usize) -> Peek {
         Peek { source: Source::File(file), start, units }
     }
 

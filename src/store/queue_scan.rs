@@ -4,10 +4,12 @@
 //! record ends within the log; the last one must name a record of this queue. What follows is cut
 //! off. When that was damage, not just the work of a crash, the queue is dispatched again.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::consume_queue::{UNIT_BYTES, Unit};
 use super::layout;
@@ -45,6 +47,9 @@ pub struct Found {
     pub max_physical: i64,
     /// The damage after which the queue lacks units.
     pub broken: Option<String>,
+    /// The file from whose end units were cleared. It is to be synced, or another crash could bring
+    /// them back.
+    pub cleared: Option<PathBuf>,
 }
 
 /// The files of one queue while they are looked at.
@@ -54,12 +59,15 @@ struct Scan<'a> {
     found: Found,
     /// There may be something behind the end.
     rest: bool,
+    /// The file read last, and its start: most queues have one, which is so opened once.
+    open: RefCell<Option<(i64, Rc<File>)>>,
 }
 
 /// Looks at the queue in `dir`, whose files should have `size` bytes, and cuts off what does not
-/// count. Fails only when that cannot be done.
+/// count; see `Found::cleared`. Fails only when that cannot be done.
 pub fn find(dir: &Path, size: usize, topic: &str, id: i32, log: &LogView<'_>) -> Result<Found> {
-    let mut scan = Scan { dir, size, found: Found::default(), rest: false };
+    let found = Found::default();
+    let mut scan = Scan { dir, size, found, rest: false, open: RefCell::default() };
     scan.list()?;
     scan.walk();
     scan.back_to(log.end, |offset, unit| (log.stands)(topic, id, offset, unit));
@@ -71,6 +79,16 @@ pub fn find(dir: &Path, size: usize, topic: &str, id: i32, log: &LogView<'_>) ->
 impl Scan<'_> {
     fn path(&self, start: i64) -> PathBuf {
         self.dir.join(layout::segment_name(start))
+    }
+
+    fn file(&self, start: i64) -> io::Result<Rc<File>> {
+        let mut open = self.open.borrow_mut();
+        if let Some((_, file)) = open.as_ref().filter(|(at, _)| *at == start) {
+            return Ok(file.clone());
+        }
+        let file = Rc::new(File::open(self.path(start))?);
+        *open = Some((start, file.clone()));
+        Ok(file)
     }
 
     fn broken(&mut self, path: &Path, why: impl std::fmt::Display) {
@@ -141,7 +159,7 @@ impl Scan<'_> {
         for index in from..count {
             let start = self.found.starts[index];
             let path = self.path(start);
-            let walked = File::open(&path).and_then(|file| walk_file(&file, self.size, after));
+            let walked = self.file(start).and_then(|file| walk_file(&file, self.size, after));
             let walked = walked.unwrap_or_else(|e| {
                 self.broken(&path, e);
                 Walked { units: 0, after, rest: false }
@@ -193,8 +211,7 @@ impl Scan<'_> {
     fn unit(&self, at: i64) -> Option<Unit> {
         let start = self.start_of(at);
         let mut bytes = [0; UNIT_BYTES];
-        let file = File::open(self.path(start)).ok()?;
-        file.read_exact_at(&mut bytes, (at - start) as u64).ok()?;
+        self.file(start).ok()?.read_exact_at(&mut bytes, (at - start) as u64).ok()?;
         Some(Unit::from_bytes(&bytes))
     }
 
@@ -210,24 +227,25 @@ impl Scan<'_> {
         let Some(&start) = last else { return Ok(()) };
         let path = self.path(start);
         let position = (end - start) as u64;
-        let clear = || -> io::Result<()> {
+        let clear = || -> io::Result<bool> {
             let file = sys::file::open(&path, OpenOptions::new().read(true).write(true))?;
-            if has_bytes(&file, position, self.size as u64)? {
+            let has_rest = has_bytes(&file, position, self.size as u64)?;
+            if has_rest {
                 sys::file::set_len(&file, &path, position)?;
                 sys::file::set_len(&file, &path, self.size as u64)?;
-                // On the disk, or another crash could bring it back.
-                sys::file::sync_data(&file, &path)?;
             }
-            Ok(())
+            Ok(has_rest)
         };
-        clear().what(|| format!("clear the end of {}", path.display()))
+        let cleared = clear().what(|| format!("clear the end of {}", path.display()))?;
+        self.found.cleared = cleared.then_some(path);
+        Ok(())
     }
 
     /// Finds the first unit whose record the log still has.
     fn set_min(&mut self, log_min: i64) {
         let Some(&start) = self.found.starts.first() else { return };
         let bytes = (self.found.end - start).min(self.size as i64);
-        let Ok(file) = File::open(self.path(start)) else { return };
+        let Ok(file) = self.file(start) else { return };
         let peek = Peek::of(file, start, bytes as usize / UNIT_BYTES);
         self.found.min = start + (peek.before(log_min) * UNIT_BYTES) as i64;
     }

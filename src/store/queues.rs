@@ -1,6 +1,7 @@
 //! All consume queues, by topic and queue id.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -48,6 +49,14 @@ pub struct QueueTable {
 /// So few queues are looked at by one thread.
 const LOAD_ALONE_MAX: usize = 64;
 
+/// What looking at some queues has shown.
+struct Looked {
+    /// Physical offset from which the log must be dispatched again.
+    from: i64,
+    /// Files to sync.
+    cleared: Vec<PathBuf>,
+}
+
 impl QueueTable {
     /// The queues found below `dir` as `<topic>/<queueId>/`, as far as the log has their messages.
     /// `file_bytes` is the length of each file, rounded up to whole units. Also says from which
@@ -82,26 +91,34 @@ impl QueueTable {
                 }
             }
         }
-        if places.len() <= LOAD_ALONE_MAX {
-            let from = table.load_some(&places, log)?;
-            return Ok((table, from));
-        }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = places.len().div_ceil(threads).max(1);
-        let froms = std::thread::scope(|scope| {
-            let table = &table;
-            let work = |places| scope.spawn(move || table.load_some(places, log));
-            let workers: Vec<_> = places.chunks(share).map(work).collect();
-            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            workers.into_iter().map(join).collect::<Result<Vec<i64>>>()
-        })?;
-        Ok((table, froms.into_iter().min().unwrap_or(i64::MAX)))
+        let looked = match places.len() {
+            ..=LOAD_ALONE_MAX => table.load_some(&places, log)?,
+            _ => table.load_by_all(&places, log)?,
+        };
+        table.sync_cleared(&looked.cleared)?;
+        Ok((table, looked.from))
     }
 
-    fn load_some(&self, places: &[(String, i32)], log: &LogView<'_>) -> Result<i64> {
-        let mut from = i64::MAX;
+    /// One thread a processor looks at a part each.
+    fn load_by_all(&self, places: &[(String, i32)], log: &LogView<'_>) -> Result<Looked> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = places.len().div_ceil(threads).max(1);
+        std::thread::scope(|scope| {
+            let work = |places| scope.spawn(move || self.load_some(places, log));
+            let workers: Vec<_> = places.chunks(share).map(work).collect();
+            let mut all = Looked { from: i64::MAX, cleared: Vec::new() };
+            for worker in workers {
+                let joined = worker.join();
+                let some = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                all.from = all.from.min(some.from);
+                all.cleared.extend(some.cleared);
+            }
+            Ok(all)
+        })
+    }
+
+    fn load_some(&self, places: &[(String, i32)], log: &LogView<'_>) -> Result<Looked> {
+        let mut looked = Looked { from: i64::MAX, cleared: Vec::new() };
         for (topic, queue_id) in places {
             let dir = self.queue_dir(topic, *queue_id);
             let found = queue_scan::find(&dir, self.file_bytes, topic, *queue_id, log)?;
@@ -110,12 +127,30 @@ impl QueueTable {
                 log::warn!(target: "store", "{why}: {topic}@{queue_id} kept up to message {}, \
                     dispatched again from {begin}, {} bytes of the log",
                     found.end / UNIT_BYTES as i64, (log.end - begin).max(0));
-                from = from.min(begin);
+                looked.from = looked.from.min(begin);
             }
             let ext = self.ext_of(topic, *queue_id)?;
             self.insert(topic, *queue_id, &found, ext).recover_ext()?;
+            looked.cleared.extend(found.cleared);
         }
-        Ok(from)
+        Ok(looked)
+    }
+
+    /// Syncs each file, or the whole file system when there are very many.
+    fn sync_cleared(&self, files: &[PathBuf]) -> Result<()> {
+        if files.len() >= FLUSH_ALL_FROM {
+            return self.sync_all();
+        }
+        files.iter().try_for_each(|path| {
+            sys::file::open(path, OpenOptions::new().write(true))
+                .and_then(|file| sys::file::sync_data(&file, path))
+                .what(|| format!("sync {}", path.display()))
+        })
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        sys::file::sync_all_of(&self.dir)
+            .what(|| format!("flush the disk of {}", self.dir.display()))
     }
 
     fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
@@ -213,8 +248,7 @@ impl QueueTable {
         let mut result = Ok(());
         if least_pages == 0 && queues.len() >= FLUSH_ALL_FROM {
             let ends: Vec<i64> = queues.iter().map(|queue| queue.end()).collect();
-            result = sys::file::sync_all_of(&self.dir)
-                .what(|| format!("flush the disk of {}", self.dir.display()));
+            result = self.sync_all();
             if result.is_ok() {
                 queues.iter().zip(ends).for_each(|(queue, end)| queue.set_flushed(end));
             }

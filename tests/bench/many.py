@@ -1,9 +1,11 @@
-"""Many groups, many waiting pulls, many topics: what each of them costs."""
+"""Many groups, many waiting pulls, many topics, many queues: what each of them costs."""
 
+import os
 import time
 
 import brokers
 import peers
+from brokers import behind, call, memory
 from harness import (
     CPU,
     RATE,
@@ -17,6 +19,10 @@ from harness import (
 )
 
 TOPICS = 10_000
+# Their queues are 4 times as many. Odd, so that each sender of mqbench comes to all queues.
+TOPICS_OF_QUEUES = 25_001
+DELETE_TOPIC_IN_BROKER = 215
+DELETED = 1000
 
 
 def groups(bench):
@@ -78,4 +84,89 @@ def topics(bench):
     }
 
 
-EXPERIMENTS = {"groups": groups, "topics": topics}
+def dispatched(server):
+    """Waits until all messages are in their queues; returns the broker's CPU seconds so far."""
+    while behind(server.port) > 0:
+        time.sleep(0.05)
+    with open(f"/proc/{server.pid}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def held(server):
+    """What the broker has open and in memory."""
+    with open(f"/proc/{server.pid}/maps", encoding="utf-8") as file:
+        mapped = sum("/consumequeue/" in line for line in file)
+    resident, anonymous = memory(server.pid)
+    return {
+        "files mapped": mapped,
+        "descriptors": len(os.listdir(f"/proc/{server.pid}/fd")),
+        "RSS MiB": resident / 2**20,
+        "anonymous MiB": anonymous / 2**20,
+    }
+
+
+def delete_some(server, count):
+    """Deletes topics; milliseconds each, and how many of their folders are left."""
+    names = [f"TopicBench-{number:05}" for number in range(count)]
+    began = time.monotonic()
+    for name in names:
+        code, remark, _ = call(server.port, DELETE_TOPIC_IN_BROKER, {"topic": name}, timeout=60)
+        if code:
+            raise RuntimeError(f"{name} not deleted: {remark}")
+    each = (time.monotonic() - began) / count * 1000
+    folders = (os.path.join(server.store, "consumequeue", name) for name in names)
+    return each, sum(os.path.exists(folder) for folder in folders)
+
+
+def queues(bench):
+    """100,000 consume queues with messages: starts, memory, and what sends and pulls cost."""
+    count = max(251, int(bench.size(TOPICS_OF_QUEUES)) | 1)
+    queues = count * 4
+    size = words("--size 100 --limit-seconds 0 --warmup 1")
+    seconds = ("--seconds", bench.seconds(4))
+    many = ("--topics", count, "--existing")
+    rows, starts = [], {}
+    with bench.broker(topics=count) as server:
+
+        def show(when, **more):
+            rows.append({"when": when, **held(server), **more})
+
+        few = [mqbench(kind, *size, *seconds, server=server) for kind in ("send", "pull")]
+        before = dispatched(server)
+        show("4 queues")
+        one_each = words("send --size 100 --connections 1 --inflight 1 --limit-seconds 0")
+        began = time.monotonic()
+        mqbench(*one_each, *many, "--messages", queues, server=server)
+        spent = dispatched(server) - before
+        show("a message in each queue", s=time.monotonic() - began, CPUms=spent / queues * 1e3)
+        full = [mqbench(kind, *size, *seconds, *many, server=server) for kind in ("send", "pull")]
+        dispatched(server)
+        show("sent to all, pulled from all")
+        server.stop()
+        starts["clean"] = server.start()
+        show("started after a stop", s=starts["clean"])
+        mqbench("send", *size, *seconds, *many, server=server)
+        server.kill()
+        starts["killed"] = server.start()
+        show("started after kill -9", s=starts["killed"])
+        each, left = delete_some(server, min(DELETED, count // 2))
+        show("topics deleted", ms=each, folders=left)
+    checks = [
+        check("start, clean", starts["clean"], "≤", 5, "s"),
+        check("start after kill -9", starts["killed"], "≤", 10, "s"),
+        check("descriptors", max(row["descriptors"] for row in rows), "≤", 200),
+    ]
+    for kind, one, all_of_them in zip(("send", "pull"), few, full):
+        rows.append({"when": f"{kind}, 4 queues", **figures(one, RATE, CPU)})
+        rows.append({"when": f"{kind}, all queues", **figures(all_of_them, RATE, CPU)})
+        checks.append(check(f"CPU of a {kind}, to 4 queues", all_of_them[CPU] / one[CPU], "≤", 2))
+    return {
+        "title": f"{queues:,} consume queues",
+        "how": f"{count:,} topics × 4 queues, of which each has messages of 100 B.",
+        "rows": rows,
+        "checks": checks,
+    }
+
+
+EXPERIMENTS = {"groups": groups, "topics": topics, "queues": queues}
