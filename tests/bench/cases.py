@@ -21,7 +21,7 @@ class Case:
     restart: bool = False
     cold: bool = False
     # Of one run: three pairs are three times as much.
-    seconds: int = 6
+    seconds: int = 5
 
 
 def send(name, args, rate, cpu, tail=None, **more):
@@ -44,16 +44,16 @@ CASES = [
     send("sync-1x1", "--connections 1 --inflight 1", 4, 1 / 6, conf=SYNC),
     send("sync-4x16", "--connections 4 --inflight 16", 2.5, 1 / 4, 1 / 5, conf=SYNC),
     send("sync-16x64", "--connections 16 --inflight 64", 2, 1 / 4, conf=SYNC),
-    Case("open-5000", "send --rate 5000", {P999: 1 / 20, CPU: 1 / 5}, seconds=20),
-    Case("open-20000", "send --rate 20000", {P999: 1 / 10, CPU: 1 / 5}, seconds=20),
+    Case("open-5000", "send --rate 5000", {P999: 1 / 20, CPU: 1 / 5}, seconds=15),
+    Case("open-20000", "send --rate 20000", {P999: 1 / 10, CPU: 1 / 5}, seconds=15),
     Case(
         "e2e-1000",
         "e2e --rate 1000",
         {P50: 1 / 3, P99: 1 / 5, CPU: 1 / 5},
         {P99: 1000},
-        seconds=12,
+        seconds=10,
     ),
-    Case("e2e-10000", "e2e --rate 10000", {P50: 1 / 3, P999: 1 / 10, CPU: 1 / 4}, seconds=12),
+    Case("e2e-10000", "e2e --rate 10000", {P50: 1 / 3, P999: 1 / 10, CPU: 1 / 4}, seconds=10),
     Case("pull-warm", "pull --once --inflight 1", {RATE: 1.5, CPU: 1 / 3}, backlog=GB),
     Case("pull-cold", "pull --once --inflight 1", {CPU: 1 / 3}, backlog=GB, cold=True),
     Case(

@@ -19,17 +19,19 @@ RATE, CPU = "messagesPerSecond", "serverCpuSecondsPerMillion"
 P50, P99, P999, LONGEST = "p50us", "p99us", "p999us", "maxus"
 
 
-def command(args, server=None, cpu=None):
-    """A command line of mqbench, against `server`, on one processor if so asked."""
+def command(args, server=None, cpu=None, nice=False):
+    """A command line of mqbench, against `server`, on one processor or behind all others if so
+    asked."""
     if server:
         args = [*args, "-b", f"127.0.0.1:{server.port}", "--pid", str(server.pid)]
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
-    return [*pinned, MQBENCH, *[str(arg) for arg in args], "--json"]
+    behind = ["nice", "-n", "19"] if nice else []
+    return [*behind, *pinned, MQBENCH, *[str(arg) for arg in args], "--json"]
 
 
-def mqbench(*args, server=None, cpu=None):
+def mqbench(*args, server=None, cpu=None, nice=False):
     """Runs it and returns its JSON. What it says on standard error passes through."""
-    done = subprocess.run(command(args, server, cpu), stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(command(args, server, cpu, nice), stdout=subprocess.PIPE, check=False)
     if not done.stdout:
         raise RuntimeError(f"mqbench {' '.join(map(str, args))}: exit code {done.returncode}")
     return json.loads(done.stdout)
@@ -63,6 +65,15 @@ def fill(server, size_bytes, body=1024, queues=4, topic="TopicBench"):
         *words(f"--messages {messages} --limit-seconds 0"),
         server=server,
     )
+
+
+def limits_of(bench, renew=False):
+    """What this machine can do, measured now if it was not before."""
+    found = kept("limits")
+    if renew or found is None or "failed" in found:
+        found = mqbench("limits", "--dir", bench.folder, *words("--limit-seconds 2"))
+        keep("limits", found)
+    return found
 
 
 def files_of(folder):

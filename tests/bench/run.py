@@ -5,10 +5,11 @@
 
 scripts/bench builds first and calls this. Groups: standard (each case starts a fresh broker of
 either side and has mqbench alternate them; runs that other load disturbed are left out of the
-ratios), limits, start-stop, storage, overload, many, scaling. --old compares with the programs of
+ratios), limits, start-stop, overload, many, scaling, storage. --old compares with the programs of
 an older build of ours in DIR as well. Every result is kept in target/bench as soon as it is there:
 --only, --group and --missing renew or complete a part of RESULTS.md. A case that fails is named in
-the end, and on the page, and the others go on; so are those for which --minutes are too few.
+the end, and on the page, and the others go on; so are those that take far too long, and those for
+which --minutes are too few.
 """
 
 import argparse
@@ -29,7 +30,10 @@ import results
 import scaling
 import storage
 from cases import CASES
-from harness import KEPT, Bench, Pairs, fill, forget, keep, kept, mqbench, words
+from harness import KEPT, Bench, Pairs, fill, forget, keep, kept, limits_of, mqbench, words
+
+# A case that takes so long has failed.
+CASE_SECONDS = 600
 
 
 def restarted(case, sides, args, pairs):
@@ -122,10 +126,6 @@ def start_and_stop(other, bench):
     return found
 
 
-def limits(bench):
-    return mqbench("limits", "--dir", bench.folder, *words("--limit-seconds 2"))
-
-
 def named(name, other):
     """Under which name the result beside `other` is kept."""
     return name if other == "java" else f"{name}-{other}"
@@ -134,7 +134,7 @@ def named(name, other):
 def steps(options):
     """All that can be measured, in order: group, name, what measures it. What the machine can do
     comes first, then what the page is for."""
-    found = [("limits", "limits", limits)]
+    found = [("limits", "limits", lambda bench: limits_of(bench, renew=True))]
     others = ["java"] + (["old"] if options.old else [])
     for other in others:
         for case in CASES:
@@ -142,7 +142,7 @@ def steps(options):
             found.append(("standard", named(case.name, other), run))
         start_stop = lambda bench, other=other: start_and_stop(other, bench)  # noqa: E731
         found.append(("start-stop", named("start-stop", other), start_stop))
-    for group in (storage, overload, many, scaling):
+    for group in (overload, many, scaling, storage):
         for name, run in group.EXPERIMENTS.items():
             found.append((group.__name__, name, run))
     return found
@@ -176,7 +176,7 @@ def parse():
     parser.add_argument("--minutes", type=float, help="begin no further case after so long")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of runs of each case (3)")
     parser.add_argument("--scale", type=float, default=1, help="stretches or shortens every run (1)")
-    parser.add_argument("--full", action="store_true", help="a store of 50 GiB instead of 11.5")
+    parser.add_argument("--full", action="store_true", help="stores of 50 GiB instead of 11.5 and 10")
     parser.add_argument("--heap", default="4g", help="heap of the Java broker (4g)")
     parser.add_argument("--dir", help="folder on the disk for the stores (that of temporary files)")
     parser.add_argument("--list", action="store_true", help="name groups and cases, and end")
@@ -185,6 +185,10 @@ def parse():
     options = parser.parse_args()
     options.old = options.old and os.path.abspath(options.old)
     return options
+
+
+def too_long(*_):
+    raise TimeoutError(f"not done after {CASE_SECONDS} s")
 
 
 def measure(options):
@@ -200,12 +204,15 @@ def measure(options):
                 failed.append(f"{name}: not begun, the time was over")
                 continue
             print(f"bench: {minutes:.1f} min: {group} {name}", file=sys.stderr)
+            signal.alarm(int(CASE_SECONDS * max(1, options.scale)))
             try:
                 keep(name, run(bench))
             except Exception as error:  # pylint: disable=broad-except
                 traceback.print_exc()
                 failed.append(f"{name}: {error}")
                 keep(name, {"failed": str(error)})
+            finally:
+                signal.alarm(0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return failed
@@ -215,6 +222,7 @@ def main():
     options = parse()
     # So that servers are stopped and stores removed then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGALRM, too_long)
     if options.list:
         for group, name, _ in chosen(options):
             print(f"{group:11} {name}")

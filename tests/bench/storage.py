@@ -5,7 +5,7 @@ import shutil
 import time
 
 from brokers import max_offset
-from harness import CPU, LONGEST, P999, RATE, Pairs, check, files_of, fill, forget, mqbench, words
+from harness import LONGEST, P999, check, files_of, fill, forget, mqbench, words
 
 GIB = 2**30
 # Files are deleted at any hour. Java looks for the first time a minute after its start.
@@ -78,44 +78,26 @@ def deletion(bench, server, found):
     return deleted
 
 
-def grown(bench, large):
-    """Sends and pulls on a large store beside those on a new one."""
-    rows = []
-    with bench.broker(label="new") as new:
-        fill(new, GIB)
-        for kind in ("send", "pull"):
-            load = words(f"{kind} --seconds {bench.seconds(4)} --warmup 1 --limit-seconds 0")
-            pairs = Pairs(
-                lambda: mqbench(*load, server=large),  # noqa: B023
-                lambda: mqbench(*load, server=new),  # noqa: B023
-                bench.pairs,
-            )
-            rows.append((kind, pairs.medians(RATE), pairs.medians(CPU), pairs))
-    return rows
-
-
 def side_of(bench, side):
     """Everything on one side's broker."""
     # Room for ten segments to delete, and for what the probes write.
     full = bench.options.full and side == "ours"
     size = int(bench.size(GIB * (50 if full else 11.5)))
-    found, times, rows = {}, {}, []
+    found, times = {}, {}
     with bench.broker(side, CONF) as server:
         rolls(bench, server, found)
         fill(server, max(GIB, size - 2 * GIB))
-        if side == "ours":
-            rows = grown(bench, server)
         times["bytes"] = sum(os.path.getsize(path) for path in segments(server))
         starts(server, times)
         cold_reader(bench, server, found)
         deleted = deletion(bench, server, found)
-    return found, times, deleted, rows
+    return found, times, deleted
 
 
 def storage(bench):
     """Both sides, one after the other: the disk need not hold two large stores."""
-    ours, times, deleted, rows = side_of(bench, "ours")
-    java, java_times, java_deleted, _ = side_of(bench, "java")
+    ours, times, deleted = side_of(bench, "ours")
+    java, java_times, java_deleted = side_of(bench, "java")
     quiet = ours["nothing"][P999]
     table, checks = [], []
     for name, run in ours.items():
@@ -148,12 +130,6 @@ def storage(bench):
     checks.append(
         check("rebuild of consume queues", times["bytes"] / times["rebuilt"] / 1e9, "≥", 1, "GB/s")
     )
-    for kind, rates, cpus, pairs in rows:
-        table.append({"beside": f"{kind}, {gib:.0f} GiB", RATE: rates[0], CPU: cpus[0]})
-        table.append({"beside": f"{kind}, 1 GiB", RATE: rates[1], CPU: cpus[1]})
-        what = f"{kind} with {gib:.0f} GiB, to 1 GiB"
-        checks.append(check(f"throughput of {what}", pairs.ratio(RATE), "≥", 0.9))
-        checks.append(check(f"CPU of {what}", pairs.ratio(CPU), "≤", 1.1))
     return {
         "title": "A large store",
         "how": f"{PROBE_RATE:,} sends a second of 1 KiB in an open loop beside what a row says; "
