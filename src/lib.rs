@@ -28,7 +28,7 @@
 //! 1. `net/reactor.rs`: a wake-up reads the socket, `net/input.rs` cuts all complete frames, and
 //!    `Service::requests` gets them as one batch.
 //! 2. `dispatch/mod.rs`: `Dispatcher::admit` finds the row of the code, refuses the request or
-//!    queues it in the row's pool.
+//!    queues it in the row's pool. A connection that crowds the pool is not read for a while.
 //! 3. `dispatch/pool.rs`: a worker of the send pool calls the handler, corked, so that the replies
 //!    to one batch leave together. What little a turn has brought the reactor's thread does itself;
 //!    should it be stuck there, its spare thread goes on reading (`net/lead.rs`).

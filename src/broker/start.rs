@@ -22,7 +22,7 @@ use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
 use crate::dispatch::{Dispatcher, PoolStats};
 use crate::message::topic::SCHEDULE;
-use crate::net::{self, Client, Conn, Port, Request, Server, Service};
+use crate::net::{self, Client, Conn, Port, Request, Server, Service, Taken};
 use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
 use crate::store::delay::{DelayLevels, Delivery};
@@ -46,8 +46,8 @@ pub struct Running {
 struct NoRequests;
 
 impl Service for NoRequests {
-    fn requests(&self, _: Vec<Request>, _: bool) -> bool {
-        false
+    fn requests(&self, _: Vec<Request>, _: bool) -> Taken {
+        Taken::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::thread::Stop;
-use crate::net::{Conn, Request, Service};
+use crate::net::{Conn, Request, Service, Taken};
 use crate::protocol::code::{request, response};
 
 /// A client that serves nothing: every request is answered as not supported.
@@ -15,9 +15,9 @@ pub(crate) struct Notify {
 }
 
 impl Service for Refuse {
-    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> Taken {
         batch.into_iter().for_each(refuse);
-        false
+        Taken::default()
     }
 
     fn connected(&self, _: &Arc<Conn>) {}
@@ -26,7 +26,7 @@ impl Service for Refuse {
 }
 
 impl Service for Notify {
-    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> Taken {
         for request in batch {
             match request.command.code {
                 request::NOTIFY_CONSUMER_IDS_CHANGED => {
@@ -36,7 +36,7 @@ impl Service for Notify {
                 _ => refuse(request),
             }
         }
-        false
+        Taken::default()
     }
 
     fn connected(&self, _: &Arc<Conn>) {}

@@ -18,7 +18,7 @@ use self::pool::Pool;
 use crate::base::limits::POOL_STOP_TIME;
 use crate::base::thread::{self, Stop};
 use crate::base::{Error, Result};
-use crate::net::{Conn, Port, Relief, Request, Service, cork};
+use crate::net::{Conn, Port, Relief, Request, Service, Taken, cork};
 use crate::protocol::Command;
 use crate::protocol::code::response::{REQUEST_CODE_NOT_SUPPORTED, SYSTEM_BUSY, SYSTEM_ERROR};
 
@@ -219,35 +219,38 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         Some(row.pool.index())
     }
 
-    /// True: it is left for `work`.
-    fn enqueue(&self, pool: usize, batch: VecDeque<Request>, may_leave: bool) -> bool {
-        let (refused, left) = self.pools[pool].push(batch, may_leave);
+    fn enqueue(&self, pool: usize, batch: VecDeque<Request>, may_leave: bool) -> Taken {
+        let (refused, taken) = self.pools[pool].push(batch, may_leave);
         self.watch.alert();
         for request in refused {
             let remark = "[OVERLOAD]system busy, start flow control for a while";
             request.responder().send(request.command.refusal(SYSTEM_BUSY, remark));
         }
-        left
+        taken
     }
 }
 
 impl<S: Send + Sync + 'static, P: PoolId> Service for Dispatcher<S, P> {
-    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> bool {
+    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> Taken {
         let _cork = cork();
         let mut run = VecDeque::with_capacity(batch.len());
-        let (mut of, mut left) = (0, false);
+        let (mut of, mut taken) = (0, Taken::default());
         for request in batch {
             let Some(pool) = self.admit(&request) else { continue };
             if pool != of && !run.is_empty() {
-                left |= self.enqueue(of, std::mem::take(&mut run), may_leave);
+                taken += self.enqueue(of, std::mem::take(&mut run), may_leave);
             }
             of = pool;
             run.push_back(request);
         }
         if !run.is_empty() {
-            left |= self.enqueue(of, run, may_leave);
+            taken += self.enqueue(of, run, may_leave);
         }
-        left
+        taken
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.pools.iter().any(|pool| pool.is_crowded())
     }
 
     fn works(&self) -> bool {

@@ -19,7 +19,7 @@ use super::gate::Gate;
 use super::{PoolSpec, PoolStats, TICK};
 use crate::base::limits::{LONG_REQUEST_BYTES, POOL_BYTES_MAX, POOL_STOP_TIME};
 use crate::base::thread;
-use crate::net::{self, Conn, Relief, Request};
+use crate::net::{self, Conn, Relief, Request, Taken};
 use crate::protocol::code::response::SYSTEM_BUSY;
 
 /// What a pool does with a request; answers it.
@@ -58,6 +58,8 @@ pub struct Pool {
 /// Requests that wait for a pool whose reactor does them itself, at most: for more, waking a worker
 /// pays.
 const LEFT_MAX: usize = 8;
+/// From so many requests in one read on, a connection is one that can crowd a pool.
+const CROWD_BATCH: usize = 4;
 /// Jobs that a reactor does in one go.
 const HELP_JOBS: usize = 8;
 
@@ -112,27 +114,34 @@ impl Pool {
         &self.spec
     }
 
-    /// Queues requests of one connection. Gives back those that have no place, and whether the
-    /// others are left for `help`, as `may_leave` allows.
+    /// Queues requests of one connection. Gives back those that have no place, and what became of
+    /// the others; they are left for `help` only if `may_leave`.
     pub fn push(
         self: &Arc<Self>,
         mut batch: VecDeque<Request>,
         may_leave: bool,
-    ) -> (VecDeque<Request>, bool) {
+    ) -> (VecDeque<Request>, Taken) {
         let queued = self.queued.fetch_add(batch.len(), Ordering::SeqCst);
+        let crowds = self.is_crowded() && is_much(&batch);
         let closed = self.closed.load(Ordering::SeqCst);
         let room = if closed { 0 } else { self.spec.capacity.saturating_sub(queued) };
         let refused = batch.split_off(self.fitting(&batch, room));
         self.queued.fetch_sub(refused.len(), Ordering::SeqCst);
         if batch.is_empty() {
-            return (refused, false);
+            return (refused, Taken { left: false, crowds });
         }
         let left = may_leave && self.spec.helped && queued + batch.len() <= LEFT_MAX;
         self.add(Job::Requests(batch));
         if !left {
             self.wake();
         }
-        (refused, left)
+        (refused, Taken { left, crowds })
+    }
+
+    /// Whether more than three quarters of its room are taken.
+    pub fn is_crowded(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) > self.spec.capacity - self.spec.capacity / 4
+            || self.bytes.load(Ordering::Relaxed) > POOL_BYTES_MAX / 4 * 3
     }
 
     /// How many of these requests, at most `room`, the queue has memory for; takes it.
@@ -478,6 +487,11 @@ impl Seat {
 /// What a request counts for `POOL_BYTES_MAX`.
 fn long_bytes(request: &Request) -> usize {
     Some(request.command.held_bytes()).filter(|bytes| *bytes >= LONG_REQUEST_BYTES).unwrap_or(0)
+}
+
+/// Whether a read that brought this can crowd a pool.
+fn is_much(batch: &VecDeque<Request>) -> bool {
+    batch.len() >= CROWD_BATCH || batch.iter().any(|request| long_bytes(request) > 0)
 }
 
 /// RocketMQ's answer to a request that nobody will handle; it comes for one-way requests as well.

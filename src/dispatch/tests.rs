@@ -307,6 +307,28 @@ fn a_full_pool_refuses_by_count_of_requests() {
 }
 
 #[test]
+fn a_pool_is_crowded_before_it_is_full() {
+    let scene = Scene::new(1, 8, None);
+    let mut peer = scene.connect(Port::Main);
+    peer.send(&[BLOCK]);
+    scene.blocked();
+    peer.send(&[ECHO; 6]);
+    eventually(|| scene.queued() == 6);
+    assert!(!scene.dispatcher.is_crowded());
+    peer.send(&[ECHO; 4]);
+    eventually(|| scene.queued() == 8);
+    assert!(scene.dispatcher.is_crowded(), "and the one that is behind this rests");
+    peer.send(&[ECHO]);
+    for expected in [9, 10, 11] {
+        let (place, reply) = peer.answer();
+        assert_eq!((place, reply.code), (expected, SYSTEM_BUSY));
+    }
+    scene.open_door();
+    assert_eq!((0..9).map(|_| peer.answer().1.code).sum::<i32>(), 0);
+    assert!(!scene.dispatcher.is_crowded());
+}
+
+#[test]
 fn who_waits_too_long_is_answered_though_the_worker_is_stuck() {
     let scene = Scene::new(1, 100, Some(50));
     let mut peer = scene.connect(Port::Main);

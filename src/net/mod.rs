@@ -16,6 +16,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -44,9 +45,14 @@ pub enum Port {
 /// What a server, or a client, does with what arrives. All calls come on reactor threads: they must
 /// not wait for anything.
 pub trait Service: Send + Sync {
-    /// The requests that one wake-up has brought on one connection, at least one, in their order.
-    /// True: some are left for `work`, as `may_leave` allows.
-    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> bool;
+    /// The requests that one read has brought on one connection, at least one, in their order.
+    /// Some may be left for `work` if `may_leave`.
+    fn requests(&self, batch: Vec<Request>, may_leave: bool) -> Taken;
+
+    /// Whether so much waits that connections which have brought much are to rest on.
+    fn is_crowded(&self) -> bool {
+        false
+    }
 
     /// Whether requests are ever left for `work`.
     fn works(&self) -> bool {
@@ -66,6 +72,23 @@ pub trait Service: Send + Sync {
     /// The server stops and reads no more: answer what has been handed over, within seconds. The
     /// replies are sent before connections are closed.
     fn drain(&self) {}
+}
+
+/// What a service has done with requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Some are left for `Service::work`.
+    pub left: bool,
+    /// They were many and are among too many: their connection is to rest, which is to say that it
+    /// is not read until `Service::is_crowded` no longer holds, or has held for `CROWDED_REST`.
+    pub crowds: bool,
+}
+
+impl AddAssign for Taken {
+    fn add_assign(&mut self, other: Taken) {
+        self.left |= other.left;
+        self.crowds |= other.crowds;
+    }
 }
 
 /// A request that has arrived.

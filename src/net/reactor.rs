@@ -5,7 +5,7 @@
 //! Replies do not pass here, except those of connections whose socket was full (`Conn`).
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,8 @@ use super::lead::Lead;
 use super::{Conn, Port, Request, Service, cork};
 use crate::base::error::IoContext;
 use crate::base::limits::{
-    CLIENT_CALLS_MAX, CONNECTIONS_MAX, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL, STOP_FLUSH,
+    CLIENT_CALLS_MAX, CONNECTIONS_MAX, CROWDED_REST, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL,
+    STOP_FLUSH,
 };
 use crate::base::{Error, Result, thread};
 use crate::protocol::Command;
@@ -31,10 +32,14 @@ use crate::protocol::Command;
 const READ_BYTES: usize = 128 * 1024;
 /// Reads from one connection before the others get their turn.
 const READS_PER_TURN: usize = 8;
+/// New connections that are taken in before the others get their turn.
+const NEW_PER_TURN: usize = 64;
 /// How often deadlines of our own requests are looked at while there are any.
 const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
 /// How often a stopping reactor looks whether everything has left.
 const STOP_PERIOD: Duration = Duration::from_millis(10);
+/// How often it is looked at whether connections have rested enough.
+const REST_PERIOD: Duration = Duration::from_millis(1);
 /// How long threads may take to end once their reactor has ended.
 const STUCK_TIME: Duration = Duration::from_secs(1);
 /// The token of the waker; connections use their ids, which begin at 1.
@@ -49,6 +54,8 @@ pub struct Limits {
     pub frame: Duration,
     /// It is closed when bytes wait and the peer takes none for so long.
     pub stall: Duration,
+    /// Connections that rest are read all the same when there was no room for so long.
+    pub rest: Duration,
     /// Memory for incomplete frames over all connections.
     pub half_frames: usize,
     /// Connections of one listener.
@@ -65,6 +72,7 @@ impl Limits {
             idle: Duration::from_secs(seconds),
             frame: FRAME_TIME,
             stall: OUTBOX_STALL,
+            rest: CROWDED_REST,
             half_frames: HALF_FRAMES_BYTES,
             connections: CONNECTIONS_MAX,
             calls: CLIENT_CALLS_MAX,
@@ -270,6 +278,10 @@ pub(super) struct Link {
     input: Input,
     /// Reading waits until the outbox has emptied.
     paused: bool,
+    /// It crowds the service and is not read.
+    resting: bool,
+    /// It does not rest before all that has come is read, though it crowds the service.
+    reads_out: bool,
     /// The peer's end may stand right behind what is read, and will not be announced again: a read
     /// that empties the socket is followed by another.
     ending: bool,
@@ -283,8 +295,18 @@ pub(super) struct Link {
 impl Link {
     fn new(conn: Arc<Conn>, socket: Arc<TcpStream>, seat: Option<Seat>) -> Link {
         let (input, now) = (Input::default(), Instant::now());
-        let (active, taking) = (now, now);
-        Link { conn, socket, input, paused: false, ending: true, active, taking, _seat: seat }
+        Link {
+            conn,
+            socket,
+            input,
+            paused: false,
+            resting: false,
+            reads_out: false,
+            ending: true,
+            active: now,
+            taking: now,
+            _seat: seat,
+        }
     }
 
     /// Reads once, gives responses to who waits for them and the requests to the service.
@@ -308,7 +330,10 @@ impl Link {
             }
         });
         if !batch.is_empty() {
-            work.left |= service.requests(batch, work.may_leave);
+            let taken = service.requests(batch, work.may_leave);
+            work.left |= taken.left;
+            self.reads_out &= taken.crowds;
+            self.resting = taken.crowds && !self.reads_out;
         }
         turn
     }
@@ -397,6 +422,10 @@ struct Reactor {
     held: usize,
     /// Connections whose socket may not be empty yet.
     again: Vec<Token>,
+    /// Those that rest, the one that has rested longest first.
+    resting: VecDeque<Token>,
+    /// When there was room for them.
+    room_at: Instant,
     work: Work,
     now: Instant,
     next_expire: Instant,
@@ -416,6 +445,8 @@ impl Reactor {
             buffer: vec![0; READ_BYTES],
             held: 0,
             again: Vec::new(),
+            resting: VecDeque::new(),
+            room_at: now,
             work: Work::default(),
             now,
             next_expire: now,
@@ -439,6 +470,7 @@ impl Reactor {
         let again = std::mem::take(&mut self.again);
         events.iter().for_each(|event| self.ready(event));
         again.into_iter().for_each(|token| self.read(token));
+        self.end_rests();
         self.expire();
         self.sweep();
         !self.ended()
@@ -449,6 +481,9 @@ impl Reactor {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
+        if !self.resting.is_empty() {
+            return Some(REST_PERIOD);
+        }
         if self.remote.phase.load(Ordering::SeqCst) == phase::END {
             return Some(STOP_PERIOD);
         }
@@ -458,10 +493,17 @@ impl Reactor {
         (!self.links.is_empty()).then(|| self.next_sweep.saturating_duration_since(self.now))
     }
 
-    /// Takes in what `Reactors::adopt` has left. News may have come before: it reads at once.
+    /// Takes in what `Reactors::adopt` has left, of a burst only the first. News may have come
+    /// before: it reads at once.
     fn take_in(&mut self) {
-        let new = match self.remote.inbox().as_mut() {
-            Some(inbox) if !inbox.is_empty() => std::mem::take(inbox),
+        let new: Vec<Link> = match self.remote.inbox().as_mut() {
+            Some(inbox) if !inbox.is_empty() => {
+                let more = inbox.split_off(NEW_PER_TURN.min(inbox.len()));
+                if !more.is_empty() {
+                    self.remote.wake();
+                }
+                std::mem::replace(inbox, more)
+            }
             _ => return,
         };
         for link in new {
@@ -487,13 +529,42 @@ impl Reactor {
         }
     }
 
-    /// Reads until the socket is empty, the outbox is full or others must have their turn.
+    /// Reads from those that rest, one after the other as long as there is room, and from all of
+    /// them when there was none for too long.
+    fn end_rests(&mut self) {
+        let hopeless = self.now.saturating_duration_since(self.room_at) >= self.limits.rest;
+        for _ in 0..self.resting.len() {
+            let crowded = self.service.is_crowded();
+            if !crowded {
+                self.room_at = self.now;
+            } else if !hopeless {
+                return;
+            }
+            let Some(token) = self.resting.pop_front() else { return };
+            if let Some(link) = self.links.get_mut(&token) {
+                link.resting = false;
+                link.reads_out = crowded;
+                self.read(token);
+            }
+        }
+    }
+
+    /// A connection rests.
+    fn rest(&mut self, token: Token) {
+        if self.resting.is_empty() {
+            self.room_at = self.now;
+        }
+        self.resting.push_back(token);
+    }
+
+    /// Reads until the socket is empty, the outbox is full, the connection is to rest or others
+    /// must have their turn.
     fn read(&mut self, token: Token) {
         for _ in 0..READS_PER_TURN {
             let Some(link) = self.links.get_mut(&token) else { return };
             let quiet = self.remote.phase.load(Ordering::Relaxed) != phase::RUN;
             link.paused = quiet || link.conn.is_choked();
-            if link.paused {
+            if link.paused || link.resting {
                 return;
             }
             let before = link.input.held();
@@ -502,9 +573,16 @@ impl Reactor {
             }));
             self.held = self.held + link.input.held() - before;
             match turn {
+                Ok(Ok(Turn::More | Turn::Drained)) if link.resting => {
+                    self.rest(token);
+                    return self.check_held();
+                }
                 Ok(Ok(Turn::More)) => {}
                 Ok(Ok(Turn::Drained)) if std::mem::take(&mut link.ending) => {}
-                Ok(Ok(Turn::Drained)) => return self.check_held(),
+                Ok(Ok(Turn::Drained)) => {
+                    link.reads_out = false;
+                    return self.check_held();
+                }
                 Ok(Ok(Turn::End)) => return self.close(token, "closed by the peer"),
                 Ok(Err(Error::Protocol(text))) => {
                     log::warn!(target: "remoting", "{}: {text}", link.conn.peer());
@@ -582,7 +660,6 @@ impl Reactor {
     }
 
     fn close_all(mut self) {
-        self.take_in();
         let late = self.remote.inbox().take();
         for link in late.into_iter().flatten() {
             link.conn.release("this side stops");

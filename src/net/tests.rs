@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::reactor::Limits;
-use super::{Client, Conn, Port, Request, Server, Service, cork};
+use super::{Client, Conn, Port, Request, Server, Service, Taken, cork};
 use crate::base::Error;
 use crate::config::{ClientConfig, ServerConfig};
 use crate::protocol::command::FLAG_ONEWAY;
@@ -35,10 +35,12 @@ struct Echo {
     told: Mutex<Option<Sender<Arc<Conn>>>>,
     kept: Mutex<Vec<super::Responder>>,
     closed: Mutex<HashSet<u64>>,
+    crowded: AtomicBool,
 }
 
 impl Service for Echo {
-    fn requests(&self, batch: Vec<Request>, _: bool) -> bool {
+    fn requests(&self, batch: Vec<Request>, _: bool) -> Taken {
+        let crowds = self.is_crowded() && batch.len() > 1;
         self.batches.lock().unwrap().push(batch.len());
         for request in batch {
             let mut reply = request.command.reply(0);
@@ -60,7 +62,11 @@ impl Service for Echo {
             }
             request.responder().send(reply);
         }
-        false
+        Taken { left: false, crowds }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::SeqCst)
     }
 
     fn connected(&self, conn: &Arc<Conn>) {
@@ -537,4 +543,39 @@ fn calls_of_a_server_are_limited() {
     let asked = receive(&mut socket).unwrap();
     socket.write_all(&encode(&asked.reply(0))).unwrap();
     assert_eq!(heard.recv_timeout(LONG).unwrap().unwrap().code, 0);
+}
+
+/// Two requests in one read, and so that it is one.
+fn send_two(socket: &mut TcpStream) {
+    let two: Vec<u8> = (0..2).flat_map(|_| encode(&request(ECHO, b"two"))).collect();
+    socket.write_all(&two).unwrap();
+}
+
+#[test]
+fn who_crowds_a_service_rests_until_there_is_room() {
+    let (echo, server) = start_limited(|limits| limits.rest = LONG * 10);
+    let (mut many, mut few) = (connect(&server), connect(&server));
+    echo.crowded.store(true, Ordering::SeqCst);
+    send_two(&mut many);
+    assert_eq!((0..2).filter(|_| receive(&mut many).is_some()).count(), 2);
+    send_two(&mut many);
+    for _ in 0..20 {
+        assert_eq!(ask(&mut few, &request(ECHO, b"few")).body, b"few");
+    }
+    assert_eq!(echo.batches.lock().unwrap().iter().sum::<usize>(), 22, "many is not read");
+    echo.crowded.store(false, Ordering::SeqCst);
+    assert_eq!((0..2).filter(|_| receive(&mut many).is_some()).count(), 2);
+}
+
+#[test]
+fn a_rest_ends_though_there_is_no_room() {
+    let (echo, server) = start_limited(|limits| limits.rest = Duration::from_millis(5));
+    let mut many = connect(&server);
+    echo.crowded.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        send_two(&mut many);
+        assert_eq!((0..2).filter(|_| receive(&mut many).is_some()).count(), 2);
+    }
+    drop(many);
+    eventually(|| echo.open() == 0);
 }
