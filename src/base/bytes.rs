@@ -25,6 +25,21 @@ pub fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
     tail.iter().position(|&byte| byte == one || byte == other).map(|at| start + at)
 }
 
+/// Position of the first such byte.
+#[inline]
+pub fn find(bytes: &[u8], byte: u8) -> Option<usize> {
+    let wanted = LOW * u64::from(byte);
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let found = zeros(u64::from_le_bytes(*word) ^ wanted);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let start = bytes.len() - tail.len();
+    tail.iter().position(|&b| b == byte).map(|at| start + at)
+}
+
 /// Whether all bytes are characters of ASCII that stand for themselves in JSON and in most other
 /// notations: no control characters, no `"`, no `\`.
 #[inline]
@@ -51,6 +66,8 @@ mod tests {
                 bytes[at..].fill(b'\\' + 1);
                 bytes[at] = if at % 2 == 0 { b'"' } else { b'\\' };
                 assert_eq!(find_either(&bytes, b'"', b'\\'), Some(at));
+                let here = find(&bytes, b'"').or(find(&bytes, b'\\'));
+                assert_eq!(here, Some(at));
                 bytes[at] = 0x21;
             }
         }

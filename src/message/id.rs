@@ -14,9 +14,14 @@ pub fn offset_id(host: SocketAddr, offset: i64) -> String {
 
 /// Appends an offset message id; those of a batch are joined with commas.
 pub fn push_offset_id(out: &mut String, host: SocketAddr, offset: i64) {
-    push_ip(out, host.ip());
-    push_hex(out, &i32::from(host.port()).to_be_bytes());
-    push_hex(out, &offset.to_be_bytes());
+    let mut bytes = [0; 28];
+    let ip = match host.ip().to_canonical() {
+        IpAddr::V4(ip) => put_at(&mut bytes, 0, ip.octets()),
+        IpAddr::V6(ip) => put_at(&mut bytes, 0, ip.octets()),
+    };
+    let port = put_at(&mut bytes, ip, i32::from(host.port()).to_be_bytes());
+    let end = put_at(&mut bytes, port, offset.to_be_bytes());
+    push_hex(out, &bytes[..end]);
 }
 
 /// Takes an offset message id apart; `None` when it is none.
@@ -100,9 +105,15 @@ fn push_ip(out: &mut String, ip: IpAddr) {
     }
 }
 
-/// Appends the digits of at most 16 bytes.
+/// Puts `part` at a position; returns where it ends.
+fn put_at<const N: usize>(bytes: &mut [u8; 28], at: usize, part: [u8; N]) -> usize {
+    bytes[at..at + N].copy_from_slice(&part);
+    at + N
+}
+
+/// Appends the digits of at most 28 bytes.
 fn push_hex(out: &mut String, bytes: &[u8]) {
-    let mut digits = [0; 32];
+    let mut digits = [0; 56];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::bytes::find_either;
+use crate::base::bytes::{self, find_either};
 
 /// Between name and value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
@@ -86,9 +86,26 @@ pub const UNIQ_KEY: &str = "UNIQ_KEY";
 /// Whether the producer waits for flush and replication.
 pub const WAIT: &str = "WAIT";
 
-/// The pairs in order, those that are skipped left out.
+/// The pairs in order, those that are skipped left out. Looks at each byte once.
 pub fn iter(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    segments(properties).filter_map(pair)
+    let mut rest = properties;
+    std::iter::from_fn(move || {
+        while let Some(end) =
+            find_either(rest.as_bytes(), NAME_VALUE_SEPARATOR as u8, SEPARATOR_BYTE)
+        {
+            let (name, behind) = (&rest[..end], &rest[end + 1..]);
+            if rest.as_bytes()[end] == SEPARATOR_BYTE {
+                rest = behind;
+                continue;
+            }
+            let end = find(behind, SEPARATOR_BYTE).unwrap_or(behind.len());
+            rest = behind.get(end + 1..).unwrap_or_default();
+            if !name.is_empty() && end > 0 {
+                return Some((name, &behind[..end]));
+            }
+        }
+        None
+    })
 }
 
 /// What stands between the separators, empty segments left out.
@@ -109,7 +126,7 @@ fn segments(properties: &str) -> impl Iterator<Item = &str> {
 
 /// Position of an ASCII character.
 fn find(text: &str, byte: u8) -> Option<usize> {
-    find_either(text.as_bytes(), byte, byte)
+    bytes::find(text.as_bytes(), byte)
 }
 
 fn pair(segment: &str) -> Option<(&str, &str)> {
@@ -173,22 +190,23 @@ pub fn remove(properties: &mut String, name: &str) {
 /// Appends the property string to `out` without one property, otherwise as it is: a send on its way
 /// into the store drops WAIT so.
 pub fn copy_without(properties: &str, name: &str, out: &mut String) {
-    if !properties.contains(name) {
-        out.push_str(properties);
-        return;
-    }
-    let mut first = out.is_empty();
+    let start = out.len();
+    let mut found = false;
     for segment in segments(properties) {
-        let rest =
-            segment.strip_prefix(name).and_then(|rest| rest.strip_prefix(NAME_VALUE_SEPARATOR));
-        if rest.is_some_and(|value| !value.is_empty()) {
+        let is_named = segment.as_bytes().get(name.len()) == Some(&(NAME_VALUE_SEPARATOR as u8))
+            && segment.starts_with(name);
+        if is_named && segment.len() > name.len() + 1 {
+            found = true;
             continue;
         }
-        if !first {
+        if !out.is_empty() {
             out.push(SEPARATOR);
         }
         out.push_str(segment);
-        first = false;
+    }
+    if !found && !properties.contains(name) {
+        out.truncate(start);
+        out.push_str(properties);
     }
 }
 
@@ -237,6 +255,10 @@ mod tests {
         assert_eq!(text, "a\u{1}1\u{2}b\u{1}2");
         set(&mut text, "a", "3");
         assert_eq!(text, "b\u{1}2\u{2}a\u{1}3");
+        let mut copy = String::from("x");
+        copy_without("b\u{1}2\u{2}\u{2}", WAIT, &mut copy);
+        copy_without("b\u{1}WAIT\u{2}WAIT\u{1}\u{2}WAIT\u{1}a\u{2}", WAIT, &mut copy);
+        assert_eq!(copy, "xb\u{1}2\u{2}\u{2}\u{2}b\u{1}WAIT\u{2}WAIT\u{1}");
         remove(&mut text, "b");
         remove(&mut text, "a");
         assert_eq!(text, "");
