@@ -34,10 +34,12 @@
 //!    should it be stuck there, its spare thread goes on reading (`net/lead.rs`).
 //! 4. `broker/send.rs`: `message` decodes the header, checks topic and queue, builds the stored
 //!    properties.
-//! 5. `store/put.rs`: `Store::put` encodes the record outside any lock and looks up the queue.
+//! 5. `store/put.rs`: `Store::put` encodes what stands around the body, its CRC among it, outside
+//!    any lock and looks up the queue.
 //! 6. `store/commit_log.rs`: under the put lock the record gets its offsets and is copied into the
-//!    mapped file, which makes it readable. With SYNC_FLUSH, `store/durable.rs` keeps the rest of
-//!    the work until the flush thread has passed the record; no thread waits.
+//!    mapped file, its body straight from the request, which makes it readable. With SYNC_FLUSH,
+//!    `store/durable.rs` keeps the rest of the work until the flush thread has passed the record;
+//!    no thread waits.
 //! 7. `net/conn.rs`: the reply goes into the outbox and, by the worker itself, to the socket; only
 //!    when the socket is full does the reactor continue.
 //!

@@ -66,15 +66,24 @@ pub fn encode(
     max_message_size: usize,
     out: &mut Vec<u8>,
 ) -> std::result::Result<usize, Unstorable> {
-    // Java counts characters first and bytes later; the statuses differ.
-    let properties = message.properties;
-    if properties.len() > PROPERTIES_BYTES_MAX
-        && properties.encode_utf16().count() > PROPERTIES_BYTES_MAX
-    {
-        return Err(Unstorable::MessageIllegal);
-    }
-    let parts = [properties.as_bytes(), b"", b""];
-    write(message, message.flag, message.body, parts, max_message_size, out)
+    let hosts = Hosts::of(message);
+    let parts = Parts::of(message, &hosts, max_message_size)?;
+    parts.push(out);
+    Ok(parts.size)
+}
+
+/// The same without the body, which `Encoded` takes as it is; returns where in `out` it belongs.
+pub fn encode_around_body(
+    message: &MessageRef<'_>,
+    max_message_size: usize,
+    out: &mut Vec<u8>,
+) -> std::result::Result<usize, Unstorable> {
+    let hosts = Hosts::of(message);
+    let parts = Parts::of(message, &hosts, max_message_size)?;
+    parts.push_front(out);
+    let body_at = out.len();
+    parts.push_back(out);
+    Ok(body_at)
 }
 
 /// Appends the records of all messages of a batch, whose body is `message.body`; returns how many.
@@ -89,75 +98,168 @@ pub fn encode_batch(
         return Err(Unstorable::MessageIllegal);
     }
     let start = out.len();
+    let hosts = Hosts::of(message);
     let mut count = 0;
     for inner in Messages::new(message.body) {
         let shared = message.properties.as_bytes();
-        let written = inner.map_err(|_| Unstorable::MessageIllegal).and_then(|inner| {
+        let parts = inner.map_err(|_| Unstorable::MessageIllegal).and_then(|inner| {
             let own = inner.properties;
             let joined = own.is_empty() || shared.is_empty() || own.ends_with(&[SEPARATOR_BYTE]);
             let between: &[u8] = if joined { b"" } else { &[SEPARATOR_BYTE] };
-            write(message, inner.flag, inner.body, [own, between, shared], max_message_size, out)
+            let content = (inner.flag, inner.body, [own, between, shared]);
+            Parts::new(message, &hosts, content, max_message_size)
         });
-        if let Err(error) = written {
-            out.truncate(start);
-            return Err(error);
+        match parts {
+            Ok(parts) => parts.push(out),
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
         }
         count += 1;
     }
     Ok(count)
 }
 
-fn write(
-    message: &MessageRef<'_>,
+/// What a record is made of.
+struct Parts<'a> {
+    message: &'a MessageRef<'a>,
     flag: i32,
-    body: &[u8],
-    properties: [&[u8]; 3],
-    max_message_size: usize,
-    out: &mut Vec<u8>,
-) -> std::result::Result<usize, Unstorable> {
-    let born = Host::new(message.born_host);
-    let store = Host::new(message.store_host);
-    let properties_len: usize = properties.iter().map(|part| part.len()).sum();
-    if message.topic.len() > TOPIC_BYTES_MAX || body.len() > max_message_size {
-        return Err(Unstorable::MessageIllegal);
-    }
-    if properties_len > PROPERTIES_BYTES_MAX {
-        return Err(Unstorable::PropertiesSizeExceeded);
-    }
-    let size = FIXED_BYTES - 16 + born.len + store.len;
-    let size = size + body.len() + message.topic.len() + properties_len;
-    let total = i32::try_from(size).map_err(|_| Unstorable::MessageIllegal)?;
-    if size > max_message_size.saturating_add(RECORD_OVERHEAD_MAX) {
-        return Err(Unstorable::MessageIllegal);
-    }
-    let hosts = flags::BORN_HOST_V6 | flags::STORE_HOST_V6;
-    let mut sys_flag = message.sys_flag & !hosts;
-    sys_flag |= if born.is_v6() { flags::BORN_HOST_V6 } else { 0 };
-    sys_flag |= if store.is_v6() { flags::STORE_HOST_V6 } else { 0 };
+    body: &'a [u8],
+    /// The property string, in pieces.
+    properties: [&'a [u8]; 3],
+    /// Bytes of the record.
+    size: usize,
+    hosts: &'a Hosts,
+}
 
-    out.reserve(size);
-    out.extend_from_slice(&total.to_be_bytes());
-    out.extend_from_slice(&MAGIC_V1.to_be_bytes());
-    out.extend_from_slice(&body_crc(body).to_be_bytes());
-    out.extend_from_slice(&message.queue_id.to_be_bytes());
-    out.extend_from_slice(&flag.to_be_bytes());
-    out.extend_from_slice(&[0; 16]);
-    out.extend_from_slice(&sys_flag.to_be_bytes());
-    out.extend_from_slice(&message.born_timestamp.to_be_bytes());
-    out.extend_from_slice(born.bytes());
-    out.extend_from_slice(&message.store_timestamp.to_be_bytes());
-    out.extend_from_slice(store.bytes());
-    out.extend_from_slice(&message.reconsume_times.to_be_bytes());
-    out.extend_from_slice(&message.prepared_transaction_offset.to_be_bytes());
-    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    out.extend_from_slice(body);
-    out.push(message.topic.len() as u8);
-    out.extend_from_slice(message.topic.as_bytes());
-    out.extend_from_slice(&(properties_len as u16).to_be_bytes());
-    for part in properties {
-        out.extend_from_slice(part);
+impl<'a> Parts<'a> {
+    fn of(
+        message: &'a MessageRef<'a>,
+        hosts: &'a Hosts,
+        max_message_size: usize,
+    ) -> std::result::Result<Parts<'a>, Unstorable> {
+        // Java counts characters first and bytes later; the statuses differ.
+        let properties = message.properties;
+        if properties.len() > PROPERTIES_BYTES_MAX
+            && properties.encode_utf16().count() > PROPERTIES_BYTES_MAX
+        {
+            return Err(Unstorable::MessageIllegal);
+        }
+        let content = (message.flag, message.body, [properties.as_bytes(), b"", b""]);
+        Parts::new(message, hosts, content, max_message_size)
     }
-    Ok(size)
+
+    fn new(
+        message: &'a MessageRef<'a>,
+        hosts: &'a Hosts,
+        (flag, body, properties): (i32, &'a [u8], [&'a [u8]; 3]),
+        max_message_size: usize,
+    ) -> std::result::Result<Parts<'a>, Unstorable> {
+        if message.topic.len() > TOPIC_BYTES_MAX || body.len() > max_message_size {
+            return Err(Unstorable::MessageIllegal);
+        }
+        let properties_len: usize = properties.iter().map(|part| part.len()).sum();
+        if properties_len > PROPERTIES_BYTES_MAX {
+            return Err(Unstorable::PropertiesSizeExceeded);
+        }
+        let size = FIXED_BYTES - 16 + hosts.born.len + hosts.store.len;
+        let size = size + body.len() + message.topic.len() + properties_len;
+        let most = max_message_size.saturating_add(RECORD_OVERHEAD_MAX).min(i32::MAX as usize);
+        if size > most {
+            return Err(Unstorable::MessageIllegal);
+        }
+        Ok(Parts { message, flag, body, properties, size, hosts })
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        out.reserve(self.size);
+        self.push_front(out);
+        out.extend_from_slice(self.body);
+        self.push_back(out);
+    }
+
+    /// All that stands before the body.
+    fn push_front(&self, out: &mut Vec<u8>) {
+        let (message, Hosts { born, store }) = (self.message, self.hosts);
+        let mut sys_flag = message.sys_flag & !(flags::BORN_HOST_V6 | flags::STORE_HOST_V6);
+        sys_flag |= if born.is_v6() { flags::BORN_HOST_V6 } else { 0 };
+        sys_flag |= if store.is_v6() { flags::STORE_HOST_V6 } else { 0 };
+        let mut fixed = [0; BORN_HOST];
+        fixed[..4].copy_from_slice(&(self.size as i32).to_be_bytes());
+        fixed[4..8].copy_from_slice(&MAGIC_V1.to_be_bytes());
+        fixed[8..12].copy_from_slice(&body_crc(self.body).to_be_bytes());
+        fixed[12..16].copy_from_slice(&message.queue_id.to_be_bytes());
+        fixed[16..QUEUE_OFFSET].copy_from_slice(&self.flag.to_be_bytes());
+        fixed[SYS_FLAG..40].copy_from_slice(&sys_flag.to_be_bytes());
+        fixed[40..].copy_from_slice(&message.born_timestamp.to_be_bytes());
+        out.extend_from_slice(&fixed);
+        out.extend_from_slice(born.bytes());
+        out.extend_from_slice(&message.store_timestamp.to_be_bytes());
+        out.extend_from_slice(store.bytes());
+        let mut fixed = [0; 16];
+        fixed[..4].copy_from_slice(&message.reconsume_times.to_be_bytes());
+        fixed[4..12].copy_from_slice(&message.prepared_transaction_offset.to_be_bytes());
+        fixed[12..].copy_from_slice(&(self.body.len() as u32).to_be_bytes());
+        out.extend_from_slice(&fixed);
+    }
+
+    /// All that stands behind the body.
+    fn push_back(&self, out: &mut Vec<u8>) {
+        let properties_len: usize = self.properties.iter().map(|part| part.len()).sum();
+        out.push(self.message.topic.len() as u8);
+        out.extend_from_slice(self.message.topic.as_bytes());
+        out.extend_from_slice(&(properties_len as u16).to_be_bytes());
+        for part in self.properties {
+            out.extend_from_slice(part);
+        }
+    }
+}
+
+/// Encoded records that stand back to back, on their way into the log: but for the body of a single
+/// one, which goes there straight from its request.
+pub struct Encoded<'a> {
+    pub bytes: &'a mut Vec<u8>,
+    /// What belongs between `bytes[..body_at]` and the rest.
+    pub body: &'a [u8],
+    pub body_at: usize,
+}
+
+impl<'a> Encoded<'a> {
+    /// Records with their bodies.
+    pub fn whole(bytes: &'a mut Vec<u8>) -> Encoded<'a> {
+        let body_at = bytes.len();
+        Encoded { bytes, body: b"", body_at }
+    }
+
+    /// Bytes of all records.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.body.len()
+    }
+
+    /// The records, in pieces.
+    pub fn pieces(&self) -> [&[u8]; 3] {
+        let (front, back) = self.bytes.split_at(self.body_at);
+        [front, self.body, back]
+    }
+
+    /// Adds a property to a single record without its body, of which `bytes` were so long as `bare`
+    /// before, in place of what was added before. The property string must have room for it.
+    pub fn add_property(&mut self, bare: usize, name: &str, value: &str) {
+        let topic_len = usize::from(self.bytes[self.body_at]);
+        let start = self.body_at + 1 + topic_len + 2;
+        self.bytes.truncate(bare);
+        if bare > start && !self.bytes.ends_with(&[SEPARATOR_BYTE]) {
+            self.bytes.push(SEPARATOR_BYTE);
+        }
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(NAME_VALUE_SEPARATOR as u8);
+        self.bytes.extend_from_slice(value.as_bytes());
+        let properties = (self.bytes.len() - start) as u16;
+        self.bytes[start - 2..start].copy_from_slice(&properties.to_be_bytes());
+        let total = self.size() as i32;
+        self.bytes[..4].copy_from_slice(&total.to_be_bytes());
+    }
 }
 
 /// Fills in what is known only under the put lock; returns the size of the record.
@@ -174,24 +276,6 @@ pub fn patch(
     let at = BORN_HOST + host_len(i32_at(record, SYS_FLAG), flags::BORN_HOST_V6);
     record[at..at + 8].copy_from_slice(&store_timestamp.to_be_bytes());
     i32_at(record, 0) as usize
-}
-
-/// Adds a property behind the first `bare` bytes of a record that `encode` wrote so long, in place
-/// of what was added before. The property string must have room for it.
-pub fn add_property(record: &mut Vec<u8>, bare: usize, name: &str, value: &str) {
-    let Some(old) = RecordView::new(record).map(|view| view.properties.len()) else { return };
-    let start = record.len() - old;
-    record.truncate(bare);
-    if bare > start && !record.ends_with(&[SEPARATOR_BYTE]) {
-        record.push(SEPARATOR_BYTE);
-    }
-    record.extend_from_slice(name.as_bytes());
-    record.push(NAME_VALUE_SEPARATOR as u8);
-    record.extend_from_slice(value.as_bytes());
-    let properties = (record.len() - start) as u16;
-    record[start - 2..start].copy_from_slice(&properties.to_be_bytes());
-    let total = record.len() as i32;
-    record[..4].copy_from_slice(&total.to_be_bytes());
 }
 
 /// The bodyCRC field of a body.
@@ -472,7 +556,18 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// A host as it stands in a record.
+/// The hosts of a message as they stand in its record.
+struct Hosts {
+    born: Host,
+    store: Host,
+}
+
+impl Hosts {
+    fn of(message: &MessageRef<'_>) -> Hosts {
+        Hosts { born: Host::new(message.born_host), store: Host::new(message.store_host) }
+    }
+}
+
 struct Host {
     bytes: [u8; 20],
     len: usize,

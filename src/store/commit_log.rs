@@ -1,8 +1,8 @@
 //! The commit log: all messages of the broker in the order of their arrival.
 //!
-//! Records come encoded; under the put lock they only get their offsets and their store time and
-//! are copied into the map. Nothing allocates or enters the kernel under the lock, except at the
-//! roll to the next file, which the allocate thread has made ready.
+//! Records come encoded, that of a message without its body; under the put lock they only get their
+//! offsets and their store time and are copied into the map. Nothing allocates or enters the kernel
+//! under the lock, except at the roll to the next file, which the allocate thread has made ready.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +16,7 @@ use super::multi;
 use super::segments::Segments;
 use super::status::PutStatus;
 use crate::base::clock;
-use crate::message::record::{self, BLANK_BYTES};
+use crate::message::record::{self, BLANK_BYTES, Encoded};
 
 /// Longest wait for a next file that is not ready.
 const NEXT_FILE_WAIT: Duration = Duration::from_secs(5);
@@ -90,23 +90,23 @@ impl CommitLog {
         self.allocate.expect_flushes(bytes);
     }
 
-    /// Appends encoded records that stand back to back in `records`, all of one queue, whose next
-    /// offset `queue` they take and advance. Without `queue` (PREPARED and ROLLBACK records) their
-    /// queue offset is 0. They stay in one file. A single record may have further queues, `others`.
+    /// Appends encoded records, all of one queue, whose next offset `queue` they take and advance.
+    /// Without `queue` (PREPARED and ROLLBACK records) their queue offset is 0. They stay in one
+    /// file. A single record may have further queues, `others`.
     pub fn append(
         &self,
-        records: &mut Vec<u8>,
+        mut records: Encoded<'_>,
         queue: Option<&AtomicI64>,
         others: &[Arc<Queue>],
     ) -> Result<Appended, PutStatus> {
-        let bare = records.len();
-        let longest = bare + multi::offsets_bytes_max(others);
+        let bare = records.bytes.len();
+        let longest = records.size() + multi::offsets_bytes_max(others);
         if longest + BLANK_BYTES > self.segments.size() {
             return Err(PutStatus::MessageIllegal);
         }
         let mut give_up = None;
         loop {
-            let (result, rolled) = self.try_append(records, bare, queue, others);
+            let (result, rolled) = self.try_append(&mut records, bare, queue, others);
             match result {
                 Ok(done) => {
                     self.allocate.appended(done.end(), rolled);
@@ -124,7 +124,7 @@ impl CommitLog {
     /// One try under the put lock. Also says whether a file was taken from the allocate thread.
     fn try_append(
         &self,
-        records: &mut Vec<u8>,
+        records: &mut Encoded<'_>,
         bare: usize,
         queue: Option<&AtomicI64>,
         others: &[Arc<Queue>],
@@ -133,14 +133,15 @@ impl CommitLog {
         if !others.is_empty() {
             multi::add_offsets(records, bare, others);
         }
-        let (file, rolled) = match self.room(&mut tail, records.len()) {
+        let (file, rolled) = match self.room(&mut tail, records.size()) {
             Ok(found) => found,
             Err(full) => return (Err(full), false),
         };
         let physical_offset = file.start() + file.wrote() as i64;
         let queue_offset = queue.map_or(0, |next| next.load(Ordering::Relaxed));
-        let count = number(records, queue.map(|_| queue_offset), physical_offset, store_timestamp);
-        match file.append(records) {
+        let numbered = queue.map(|_| queue_offset);
+        let count = number(records.bytes, numbered, physical_offset, store_timestamp);
+        match file.append_pieces(records.pieces()) {
             Ok(true) => {}
             Ok(false) => unreachable!("room was checked under the put lock"),
             Err(e) => return (Err(refused("append to", file, &e)), rolled),
@@ -150,7 +151,7 @@ impl CommitLog {
         }
         multi::advance(others);
         self.store_timestamp.store(store_timestamp, Ordering::Release);
-        let size = records.len() as i32;
+        let size = records.size() as i32;
         (Ok(Appended { physical_offset, queue_offset, size, count, store_timestamp }), rolled)
     }
 
@@ -236,7 +237,8 @@ fn refused(what: &str, file: &MappedFile, error: &std::io::Error) -> Full {
     Full::Refused(PutStatus::ServiceNotAvailable)
 }
 
-/// Writes offsets and store time into each record. Returns how many there are.
+/// Writes offsets and store time into each record; one that is alone may lack its body. Returns how
+/// many there are.
 fn number(
     records: &mut [u8],
     queue_offset: Option<i64>,

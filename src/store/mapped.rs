@@ -134,17 +134,25 @@ impl MappedFile {
     /// The first 8 bytes, of a record its length and magic, are stored after all others: a process
     /// killed in the middle leaves nothing that looks like the record.
     pub fn append(&self, bytes: &[u8]) -> io::Result<bool> {
+        self.append_pieces([bytes])
+    }
+
+    /// The same for bytes in pieces, the first of which has those 8 bytes.
+    pub fn append_pieces<const N: usize>(&self, pieces: [&[u8]; N]) -> io::Result<bool> {
         assert!(!self.appending.swap(true, Ordering::Acquire), "two appenders of one file");
         let at = self.wrote.load(Ordering::Relaxed);
-        let result = if bytes.len() > self.size() - at {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let result = if len > self.size() - at {
             Ok(false)
         } else {
-            self.reserve(at + bytes.len()).map(|()| {
-                let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES));
+            self.reserve(at + len).map(|()| {
+                let mut rest = pieces;
+                let (head, first) = pieces[0].split_at(pieces[0].len().min(HEAD_BYTES));
+                rest[0] = first;
                 self.copy_in(at + head.len(), rest);
                 compiler_fence(Ordering::SeqCst);
-                self.copy_in(at, head);
-                self.wrote.store(at + bytes.len(), Ordering::Release);
+                self.copy_in(at, [head]);
+                self.wrote.store(at + len, Ordering::Release);
                 true
             })
         };
@@ -158,22 +166,27 @@ impl MappedFile {
     pub fn write_at(&self, position: usize, bytes: &[u8]) -> io::Result<()> {
         let end = position.checked_add(bytes.len()).filter(|end| *end <= self.size());
         self.reserve(end.expect("write_at past the end of the file"))?;
-        self.copy_in(position, bytes);
+        self.copy_in(position, [bytes]);
         Ok(())
     }
 
-    fn copy_in(&self, at: usize, bytes: &[u8]) {
-        // SAFETY: both callers checked that at + len is within the mapping and reserved on disk.
-        // The range is past the published length and owned through `appending`, or kept from
-        // concurrent use by the caller of write_at.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.map.as_mut_ptr().add(at),
-                bytes.len(),
-            );
+    /// Copies the pieces to `at`, one behind the other.
+    fn copy_in<const N: usize>(&self, at: usize, pieces: [&[u8]; N]) {
+        let mut to = at;
+        for piece in pieces {
+            // SAFETY: both callers checked that `at` plus all lengths is within the mapping and
+            // reserved on disk. The range is past the published length and owned through
+            // `appending`, or kept from concurrent use by the caller of write_at.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    piece.as_ptr(),
+                    self.map.as_mut_ptr().add(to),
+                    piece.len(),
+                );
+            }
+            to += piece.len();
         }
-        done(|| Change::Write(self.path.clone(), at as u64, bytes.into()));
+        done(|| Change::Write(self.path.clone(), at as u64, pieces.concat()));
     }
 
     /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`.

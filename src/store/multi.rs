@@ -14,7 +14,8 @@ use super::status::PutStatus;
 use crate::base::limits::MULTI_DISPATCH_QUEUES_MAX;
 use crate::config::StoreConfig;
 use crate::message::property::{INNER_MULTI_DISPATCH, INNER_MULTI_QUEUE_OFFSET};
-use crate::message::{MessageRef, property, record, topic};
+use crate::message::record::Encoded;
+use crate::message::{MessageRef, property, topic};
 
 /// Between names, and between offsets.
 const SEPARATOR: char = ',';
@@ -58,9 +59,9 @@ fn goes_on(name: &str) -> bool {
     topic::retry_group(name).is_none() && !topic::is_system(name)
 }
 
-/// Adds the offsets in the further queues to an encoded record, `bare` bytes long without them.
-/// Under the put lock.
-pub fn add_offsets(record: &mut Vec<u8>, bare: usize, queues: &[Arc<Queue>]) {
+/// Adds the offsets in the further queues to an encoded record, whose bytes but for the body are
+/// `bare` without them. Under the put lock.
+pub fn add_offsets(record: &mut Encoded<'_>, bare: usize, queues: &[Arc<Queue>]) {
     let mut text = String::with_capacity(queues.len() * OFFSET_BYTES_MAX);
     for (index, queue) in queues.iter().enumerate() {
         if index > 0 {
@@ -68,7 +69,7 @@ pub fn add_offsets(record: &mut Vec<u8>, bare: usize, queues: &[Arc<Queue>]) {
         }
         text.push_str(&queue.next_offset.load(Relaxed).to_string());
     }
-    record::add_property(record, bare, INNER_MULTI_QUEUE_OFFSET, &text);
+    record.add_property(bare, INNER_MULTI_QUEUE_OFFSET, &text);
 }
 
 /// The most bytes that `add_offsets` adds.

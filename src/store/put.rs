@@ -15,7 +15,7 @@ use crate::base::limits::PROPERTIES_BYTES_MAX;
 use crate::config::{BrokerConfig, BrokerRole, FlushDiskType};
 use crate::message::batch::Messages;
 use crate::message::property::{self, INNER_MULTI_QUEUE_OFFSET};
-use crate::message::record::{self, Unstorable};
+use crate::message::record::{self, Encoded, Unstorable};
 use crate::message::{MessageRef, flags};
 
 /// A lock "held" for longer than this is a clock that jumped.
@@ -102,7 +102,10 @@ impl Store {
     }
 
     fn put_single(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
-        let encode = |limit, out: &mut Vec<u8>| record::encode(message, limit, out).map(|_| ());
+        let encode = |limit, out: &mut Vec<u8>| {
+            let body_at = record::encode_around_body(message, limit, out)?;
+            Ok((message.body, body_at))
+        };
         self.put_with(config, message, true, encode)
     }
 
@@ -124,7 +127,7 @@ impl Store {
             }
             record::encode_batch(message, limit, out)?;
             offsets = record_offsets(out);
-            Ok(())
+            Ok((&b""[..], out.len()))
         });
         if put.status == PutStatus::PutOk {
             offsets.iter_mut().for_each(|offset| *offset += put.physical_offset);
@@ -133,19 +136,20 @@ impl Store {
         put
     }
 
-    fn put_with(
+    /// `encode` fills a buffer with records, and says which body is to be put where in it.
+    fn put_with<'a>(
         &self,
         config: &BrokerConfig,
-        message: &MessageRef<'_>,
+        message: &MessageRef<'a>,
         single: bool,
-        encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(), Unstorable>,
+        encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(&'a [u8], usize), Unstorable>,
     ) -> Put {
         let began = Instant::now();
         let result = self.check(config).and_then(|()| {
             SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
                 let limit = config.store.max_message_size.max(0) as usize;
-                encode(limit, scratch)?;
+                let (body, body_at) = encode(limit, scratch)?;
                 let others = match single && config.store.enable_multi_dispatch {
                     true => multi::queues(&config.store, message, &self.queues)?,
                     false => Vec::new(),
@@ -154,7 +158,8 @@ impl Store {
                 if bytes > 0 && message.properties.len() + bytes > PROPERTIES_BYTES_MAX {
                     return Err(PutStatus::PropertiesSizeExceeded);
                 }
-                let appended = self.append(message, scratch, &others);
+                let records = Encoded { bytes: scratch, body, body_at };
+                let appended = self.append(message, records, &others);
                 scratch.shrink_to(SCRATCH_BYTES_KEPT);
                 appended
             })
@@ -189,7 +194,7 @@ impl Store {
     fn append(
         &self,
         message: &MessageRef<'_>,
-        records: &mut Vec<u8>,
+        records: Encoded<'_>,
         others: &[Arc<Queue>],
     ) -> Result<Appended, PutStatus> {
         let queue = match flags::transaction(message.sys_flag) {

@@ -72,7 +72,7 @@ fn rolls_over_with_a_blank_record() {
         if size + BLANK_BYTES as i64 > left {
             expected += left;
         }
-        let done = log.log.append(&mut bytes, Some(&queue), &[]).unwrap();
+        let done = log.log.append(Encoded::whole(&mut bytes), Some(&queue), &[]).unwrap();
         assert_eq!((done.physical_offset, done.queue_offset), (expected, 7 + i as i64));
         expected += size;
         assert_eq!(done.end(), expected);
@@ -91,11 +91,20 @@ fn exact_fits_leave_room_for_the_blank_record() {
     let overhead = record(0).len();
     let queue = AtomicI64::new(0);
     let mut fits = record(FILE - BLANK_BYTES - overhead);
-    assert_eq!(log.log.append(&mut fits, Some(&queue), &[]).unwrap().physical_offset, 0);
+    assert_eq!(
+        log.log.append(Encoded::whole(&mut fits), Some(&queue), &[]).unwrap().physical_offset,
+        0
+    );
     let mut one = record(1);
-    assert_eq!(log.log.append(&mut one, Some(&queue), &[]).unwrap().physical_offset, FILE as i64);
+    assert_eq!(
+        log.log.append(Encoded::whole(&mut one), Some(&queue), &[]).unwrap().physical_offset,
+        FILE as i64
+    );
     let mut too_long = record(FILE - BLANK_BYTES - overhead + 1);
-    assert_eq!(log.log.append(&mut too_long, Some(&queue), &[]), Err(PutStatus::MessageIllegal));
+    assert_eq!(
+        log.log.append(Encoded::whole(&mut too_long), Some(&queue), &[]),
+        Err(PutStatus::MessageIllegal)
+    );
     assert_eq!(log.records(), [(0, 0), (FILE as i64, 1)]);
 }
 
@@ -106,14 +115,14 @@ fn a_batch_stays_in_one_file() {
     let queue = AtomicI64::new(0);
     let batch: Vec<u8> = (0..10).flat_map(|i| record(2000 + i)).collect();
     for round in 0..7 {
-        let done = log.log.append(&mut batch.clone(), Some(&queue), &[]).unwrap();
+        let done = log.log.append(Encoded::whole(&mut batch.clone()), Some(&queue), &[]).unwrap();
         assert_eq!((done.queue_offset, done.count), (round * 10, 10));
         let last = done.end() - 1;
         assert_eq!(done.physical_offset / FILE as i64, last / FILE as i64);
     }
     assert_eq!(log.records().len(), 70);
     let mut half = record(10);
-    assert_eq!(log.log.append(&mut half, None, &[]).unwrap().queue_offset, 0);
+    assert_eq!(log.log.append(Encoded::whole(&mut half), None, &[]).unwrap().queue_offset, 0);
     assert_eq!(queue.into_inner(), 70);
 }
 
@@ -127,7 +136,7 @@ fn many_appenders_get_offsets_in_log_order() {
             let (log, queue) = (log.log.clone(), queue.clone());
             let work = move || {
                 for _ in 0..300 {
-                    log.append(&mut record(900 + i), Some(&queue), &[]).unwrap();
+                    log.append(Encoded::whole(&mut record(900 + i)), Some(&queue), &[]).unwrap();
                 }
             };
             thread::spawn("appender", work).unwrap()
@@ -145,7 +154,7 @@ fn the_unused_next_file_goes_at_stop() {
     let dir = tempfile::tempdir().unwrap();
     let count = || std::fs::read_dir(dir.path()).unwrap().count();
     let log = Log::open(dir.path());
-    log.log.append(&mut record(10), None, &[]).unwrap();
+    log.log.append(Encoded::whole(&mut record(10)), None, &[]).unwrap();
     log.allocate.wait_for(FILE as i64, Instant::now() + NEXT_FILE_WAIT).unwrap();
     assert_eq!(count(), 2);
     drop(log);
@@ -163,11 +172,11 @@ fn no_next_file_refuses_and_recovers() {
     let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush, 1 << 20);
     let thread = allocate.start().unwrap();
     let log = CommitLog::new(segments, allocate.clone(), 0);
-    let refused = log.append(&mut record(10), None, &[]);
+    let refused = log.append(Encoded::whole(&mut record(10)), None, &[]);
     assert_eq!(refused, Err(PutStatus::CreateMapedFileFailed));
     std::fs::remove_file(&blocker).unwrap();
     let give_up = Instant::now() + Duration::from_secs(60);
-    while log.append(&mut record(10), None, &[]).is_err() {
+    while log.append(Encoded::whole(&mut record(10)), None, &[]).is_err() {
         assert!(Instant::now() < give_up, "never recovered");
         std::thread::sleep(Duration::from_millis(10));
     }
