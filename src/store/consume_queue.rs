@@ -284,17 +284,19 @@ impl Queue {
     /// Sees to a last file with room; returns where the next unit goes. The first file of a queue
     /// that begins above 0 is filled with blank units below `at`.
     fn make_room(&self, at: i64) -> Result<i64> {
-        let first = self.files.len() == 0;
-        if self.files.last_end().is_none_or(|last| self.files.end() >= last) {
+        let last = self.files.last_end();
+        if last.is_none_or(|last| self.files.end() >= last) {
             let start = self.files.roll(at)?;
-            if first {
+            if last.is_none() {
                 self.flushed.store(start, Release);
                 self.begin_at(start);
             }
         }
         let end = self.files.end();
-        let begins = self.files.len() == 1 && self.files.first_start() == Some(end);
-        if !begins || at <= end || at - end >= self.file_bytes() {
+        if at <= end || at - end >= self.file_bytes() {
+            return Ok(end);
+        }
+        if self.files.len() != 1 || self.files.first_start() != Some(end) {
             return Ok(end);
         }
         self.files.append(&Unit::BLANK.to_bytes().repeat(((at - end) / UNIT) as usize))?;

@@ -40,8 +40,8 @@ pub struct Keyed<'a> {
 
 impl<'a> Keyed<'a> {
     fn each(&self) -> impl Iterator<Item = &'a str> {
-        let keys = self.keys.unwrap_or_default().split(' ').filter(|key| !key.is_empty());
-        self.unique_key.into_iter().filter(|key| !key.is_empty()).chain(keys)
+        let keys = self.keys.into_iter().flat_map(|keys| keys.split(' '));
+        self.unique_key.into_iter().chain(keys).filter(|key| !key.is_empty())
     }
 }
 
@@ -149,32 +149,41 @@ impl Index {
     /// Adds the message's keys unless this part of the log is indexed already. On an error (no
     /// file, disk full) some keys may be in: the call can be repeated.
     pub fn put(&self, message: &Keyed<'_>) -> Result<()> {
-        let known = self.last().map_or(i64::MIN, |file| file.end_physical.load(Relaxed));
+        let mut last = self.last();
+        let known = last.as_ref().map_or(i64::MIN, |file| file.end_physical.load(Relaxed));
         if message.physical_offset < known {
             return Ok(());
         }
-        message.each().try_for_each(|key| self.put_key(message, key_hash(message.topic, key)))
+        message
+            .each()
+            .try_for_each(|key| self.put_key(&mut last, message, key_hash(message.topic, key)))
     }
 
     /// Adds the message's keys that are not there: for records met again in recovery. The entry
     /// of a key that very many messages share may come to be there twice, which queries allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
-        let files = self.files();
+        let (files, mut last) = (self.files(), self.last());
         for key in message.each() {
             let hash = key_hash(message.topic, key);
             let entries = files.iter().rev().flat_map(|file| file.chain(hash));
             let mut entries = entries.take(AGAIN_STEPS_MAX);
             if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
-                self.put_key(message, hash)?;
+                self.put_key(&mut last, message, hash)?;
             }
         }
         Ok(())
     }
 
-    fn put_key(&self, message: &Keyed<'_>, hash: i32) -> Result<()> {
-        let file = match self.last().filter(|file| !file.is_full()) {
-            Some(file) => file,
-            None => self.roll()?,
+    /// `last` is the last file, here moved on to a new one when it is full.
+    fn put_key(
+        &self,
+        last: &mut Option<Arc<IndexFile>>,
+        message: &Keyed<'_>,
+        hash: i32,
+    ) -> Result<()> {
+        let file = match last {
+            Some(file) if !file.is_full() => file,
+            _ => last.insert(self.roll()?),
         };
         file.put(hash, message.physical_offset, message.store_timestamp)
     }

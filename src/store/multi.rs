@@ -93,9 +93,10 @@ pub fn entries<'a>(
     names: Option<&'a str>,
     offsets: Option<&'a str>,
 ) -> impl Iterator<Item = (&'a str, i64)> {
-    let names = names.unwrap_or_default().trim_end_matches(SEPARATOR);
-    let offsets = offsets.unwrap_or_default();
-    let alike = names.split(SEPARATOR).count() == offsets.split(SEPARATOR).count();
-    let pairs = names.split(SEPARATOR).zip(offsets.split(SEPARATOR)).filter(move |_| alike);
-    pairs.filter_map(|(name, offset)| Some((name, offset.parse().ok()?)))
+    names.zip(offsets).into_iter().flat_map(|(names, offsets)| {
+        let names = names.trim_end_matches(SEPARATOR);
+        let alike = names.split(SEPARATOR).count() == offsets.split(SEPARATOR).count();
+        let pairs = names.split(SEPARATOR).zip(offsets.split(SEPARATOR)).filter(move |_| alike);
+        pairs.filter_map(|(name, offset)| Some((name, offset.parse().ok()?)))
+    })
 }

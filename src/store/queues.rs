@@ -161,8 +161,7 @@ impl QueueTable {
     pub fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
         let topics = self.read();
         let queues = topics.get(topic)?;
-        let index = queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()).ok()?;
-        Some(queues[index].clone())
+        Some(queues[place(queues, queue_id).ok()?].clone())
     }
 
     /// The queue, made in memory when there is none; its files come with its first message.
@@ -195,7 +194,7 @@ impl QueueTable {
             None => Arc::from(topic),
         };
         let queues = topics.entry(name.clone()).or_default();
-        match queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()) {
+        match place(queues, queue_id) {
             Ok(index) => queues[index].clone(),
             Err(index) => {
                 let queue = Arc::new(Queue::new(name, queue_id, files, found, ext));
@@ -354,6 +353,15 @@ impl QueueTable {
     /// How many files are mapped.
     pub fn mapped(&self) -> usize {
         self.maps.mapped()
+    }
+}
+
+/// Where a queue is among those of its topic, or would be: at its own number when none is missing.
+fn place(queues: &[Arc<Queue>], queue_id: i32) -> std::result::Result<usize, usize> {
+    let number = queue_id as usize;
+    match queues.get(number) {
+        Some(queue) if queue.queue_id() == queue_id => Ok(number),
+        _ => queues.binary_search_by_key(&queue_id, |queue| queue.queue_id()),
     }
 }
 

@@ -37,6 +37,9 @@ const NAP: Duration = Duration::from_millis(1);
 /// Messages that are announced before those who wait for them are told.
 const ANNOUNCED_MAX: usize = 32;
 
+/// Queues that a round keeps at hand.
+const QUEUES_KEPT: usize = 16;
+
 /// A message that can be pulled now.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
@@ -141,8 +144,9 @@ impl<'a> Properties<'a> {
 
 /// What lives from one round of dispatch to the next.
 struct Round {
-    /// The queue of the record before: most often the queue of this one too.
-    queue: Option<Arc<Queue>>,
+    /// The queues of the records before, by the last bits of their numbers: most often the queue of
+    /// the next one is among them.
+    queues: [Option<Arc<Queue>>; QUEUES_KEPT],
     config: Arc<BrokerConfig>,
     /// Buffer for bit maps.
     bit_map: Vec<u8>,
@@ -163,7 +167,7 @@ impl Reput {
         listener: Listener,
         begin: Begin,
     ) -> Result<Reput> {
-        let round = Round { queue: None, config: config.get(), bit_map: Vec::new() };
+        let round = Round { queues: Default::default(), config: config.get(), bit_map: Vec::new() };
         Ok(Reput {
             delays: DelayLevels::parse(&config.get().store.message_delay_level)?,
             log,
@@ -271,7 +275,7 @@ impl Reput {
             let moved = self.round(&mut round);
             if moved == Ok(false) {
                 self.accept();
-                round.queue = None;
+                round.queues = Default::default();
             }
             drop(round);
             match moved {
@@ -439,10 +443,11 @@ impl Reput {
         let usable =
             |q: &&Arc<Queue>| q.queue_id() == id && **q.topic() == *topic && !q.is_deleted();
         let queues = &self.derived.queues;
-        let queue = match round.queue.as_ref().filter(usable) {
+        let kept = &mut round.queues[id as usize % QUEUES_KEPT];
+        let queue = match kept.as_ref().filter(usable) {
             Some(queue) => queue,
             None => match queues.get_or_create(topic, id) {
-                Ok(queue) => round.queue.insert(queue),
+                Ok(queue) => kept.insert(queue),
                 Err(e) => {
                     log::error!(target: "store", "record at {position} not dispatched: {e}");
                     return Ok(());
