@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use memmap2::Advice;
+
 use super::mapped::MappedFile;
 use super::queue_scan::LogView;
 use crate::base::Result;
@@ -317,6 +319,8 @@ impl IndexFile {
             file.destroy()?;
             return Err(e);
         }
+        // Dense, so in folios of 2 MiB, and without the megabytes that the kernel may read ahead.
+        let _ = [Advice::Random, Advice::HugePage].map(|advice| file.advise(advice));
         let end = |field: fn(&IndexFile) -> &AtomicI64| last.map_or(0, |l| field(l).load(Relaxed));
         let (timestamp, physical) = (end(|f| &f.end_timestamp), end(|f| &f.end_physical));
         Ok(IndexFile {
