@@ -186,6 +186,7 @@ impl Segments {
     /// destroyed. For recovery, before anyone reads.
     pub fn truncate(&self, offset: i64) -> Result<()> {
         let mut files = self.write();
+        let count = files.len();
         while let Some(last) = files.back() {
             if last.start() > offset {
                 last.destroy()?;
@@ -194,6 +195,11 @@ impl Segments {
                 last.set_wrote(((offset - last.start()) as usize).min(self.size));
                 break;
             }
+        }
+        if files.len() < count {
+            // Or a power cut could bring them back, behind a log that was stopped in order since.
+            sys::file::sync_dir(&self.dir)
+                .what(|| format!("sync directory {}", self.dir.display()))?;
         }
         Ok(())
     }
