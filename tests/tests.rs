@@ -62,6 +62,8 @@ mod relay;
 mod reply;
 /// Sending: all forms and refusals, batches, delays, dead letters, sync flush.
 mod send;
+/// The JSON files of a broker: unreadable, missing, of another time than the store.
+mod state_files;
 /// The house rules of the source: sizes, unsafe places, import directions.
 mod tidy;
 /// Transactions: half messages, their end, questions to producers.

@@ -92,11 +92,48 @@ pub fn load_with_bak<T>(path: &Path, parse: impl Fn(&str) -> Result<T>) -> Resul
             Some(e)
         }
     };
-    match (load_parsed(&with_suffix(path, ".bak"), &parse)?, trouble) {
-        (Some(value), _) => Ok(Some(value)),
-        (None, Some(e)) => Err(e),
-        (None, None) => Ok(None),
+    match (load_parsed(&with_suffix(path, ".bak"), &parse), trouble) {
+        (Ok(Some(value)), _) => Ok(Some(value)),
+        (Ok(None), None) => Ok(None),
+        // A disk that does not read says nothing about the text.
+        (_, Some(e @ Error::Io { .. })) | (Ok(None), Some(e)) | (Err(e), _) => Err(e),
     }
+}
+
+/// As `load_with_bak`, for what a start can do without: copies of which none can be read are kept
+/// under other names, and the log says so, with what that costs. `None`: as if there was no file.
+pub fn load_or_keep_aside<T>(
+    path: &Path,
+    cost: &str,
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<Option<T>> {
+    let why = match load_with_bak(path, parse) {
+        Err(Error::Corrupt(why)) => why,
+        result => return result,
+    };
+    let mut kept = Vec::new();
+    for copy in [path.to_owned(), with_suffix(path, ".bak")] {
+        if copy.exists() {
+            let aside = unused_name(&copy);
+            file::rename(&copy, &aside).what(|| format!("rename {}", copy.display()))?;
+            kept.push(aside.display().to_string());
+        }
+    }
+    let dir = parent(path);
+    file::sync_dir(dir).what(|| format!("sync folder {}", dir.display()))?;
+    log::error!("{why}; no copy can be read, kept as {}: {cost}", kept.join(" and "));
+    Ok(None)
+}
+
+/// A name for a file that cannot be read.
+fn unused_name(path: &Path) -> PathBuf {
+    let mut name = with_suffix(path, ".unreadable");
+    let mut number = 1;
+    while name.exists() {
+        number += 1;
+        name = with_suffix(path, &format!(".unreadable-{number}"));
+    }
+    name
 }
 
 /// `None` for a missing or empty file.
@@ -217,5 +254,26 @@ mod tests {
         fs::write(with_suffix(&path, ".bak"), [0xff, 0xfe]).unwrap();
         let text = load_with_bak(&path, number).unwrap_err().to_string();
         assert!(text.ends_with("/x.bak: not UTF-8 text"), "{text}");
+    }
+
+    #[test]
+    fn what_no_copy_has_is_kept_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let load = || load_or_keep_aside(&path, "nothing", number);
+        let kept = |suffix: &str| fs::read_to_string(with_suffix(&path, suffix)).ok();
+        assert_eq!(load().unwrap(), None);
+        for (round, aside) in ["", "-2"].into_iter().enumerate() {
+            fs::write(&path, format!("x{round}")).unwrap();
+            fs::write(with_suffix(&path, ".bak"), format!("y{round}")).unwrap();
+            assert_eq!(load().unwrap(), None);
+            assert!(!path.exists() && kept(".bak").is_none());
+            assert_eq!(kept(&format!(".unreadable{aside}")), Some(format!("x{round}")));
+            assert_eq!(kept(&format!(".bak.unreadable{aside}")), Some(format!("y{round}")));
+        }
+        fs::create_dir(&path).unwrap();
+        fs::write(with_suffix(&path, ".bak"), "z").unwrap();
+        assert!(matches!(load(), Err(Error::Io { .. })), "a disk that does not read");
+        assert_eq!(kept(".bak").as_deref(), Some("z"));
     }
 }

@@ -155,7 +155,9 @@ impl Filters {
     /// Reads the filters of `path`, or begins without any: those whose bits are of another shape
     /// are forgotten, since bit maps say nothing about them.
     pub fn load(path: &Path, bloom: Bloom) -> Result<Filters> {
-        let stored: Stored = persist::load_with_bak(path, json::from_str)?.unwrap_or_default();
+        let cost = "filters are known again with their consumers' next heartbeats";
+        let stored = persist::load_or_keep_aside(path, cost, json::from_str::<Stored>)?;
+        let stored = stored.unwrap_or_default();
         let table = if stored.is_of(bloom) {
             stored.table(clock::now_ms())
         } else {

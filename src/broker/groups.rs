@@ -21,6 +21,8 @@ struct State {
 
 /// The group table and its file.
 pub struct Groups {
+    /// No file was there, or none that could be read.
+    pub is_new: bool,
     file: VersionedFile,
     state: RwLock<State>,
 }
@@ -31,9 +33,11 @@ impl Groups {
         let built_in = topic::SYSTEM_GROUPS
             .map(|name| (name.to_owned(), Arc::new(SubscriptionGroupConfig::new(name))));
         let mut table: HotMap<_, _> = built_in.into_iter().collect();
-        let stored = persist::load_with_bak(path, |text| {
+        let cost = "groups with a retry topic are made again, their settings are lost";
+        let stored = persist::load_or_keep_aside(path, cost, |text| {
             json::from_slice::<SubscriptionGroupTable>(text.as_bytes())
         })?;
+        let is_new = stored.is_none();
         let mut version = DataVersion { timestamp: clock::now_ms(), ..DataVersion::default() };
         if let Some(stored) = stored {
             version = stored.data_version;
@@ -44,7 +48,7 @@ impl Groups {
         }
         let file = VersionedFile::new(path, version.counter);
         let state = RwLock::new(State { table, version });
-        Ok(Groups { file, state })
+        Ok(Groups { is_new, file, state })
     }
 
     /// The configuration of a group.
@@ -81,6 +85,17 @@ impl Groups {
         drop(state);
         log::info!(target: "broker", "new subscription group {name}");
         Some((config, true))
+    }
+
+    /// Makes groups that are not known: for a table that was lost.
+    pub fn make_again<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let made = names.into_iter().filter_map(|name| self.get_or_add(name, true));
+        let made = made.filter(|(_, added)| *added).count();
+        if made > 0 {
+            log::error!(target: "broker", "{made} groups had no configuration and are made again, \
+                with default settings");
+            self.persist();
+        }
     }
 
     /// Creates or replaces a group as an operator says.

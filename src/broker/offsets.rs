@@ -12,6 +12,9 @@ use crate::base::{Result, json, persist};
 use crate::message::topic;
 use crate::protocol::body::offset::ConsumerOffsetTable;
 
+/// How many offsets that are changed at the start the log names.
+const CHANGES_NAMED: usize = 10;
+
 type Queues = Mutex<BTreeMap<i32, i64>>;
 
 /// Topic → group → queues. Nested, so that a lookup need not build the key `topic@group`.
@@ -32,8 +35,9 @@ impl Offsets {
     pub fn load(dir: &Path, lmq: bool) -> Result<Offsets> {
         let plain = dir.join("consumerOffset.json");
         let path = if lmq { dir.join("lmqConsumerOffset.json") } else { plain.clone() };
-        let found = match persist::load_with_bak(&path, parse)? {
-            None if lmq => persist::load_with_bak(&plain, parse)?,
+        let cost = "groups begin where a new one would";
+        let found = match persist::load_or_keep_aside(&path, cost, parse)? {
+            None if lmq => persist::load_or_keep_aside(&plain, cost, parse)?,
             found => found,
         };
         let table = found.unwrap_or_default();
@@ -137,6 +141,37 @@ impl Offsets {
             !groups.is_empty()
         });
         self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings offsets that are no places of their queue any more to the nearest one that is;
+    /// `range` gives lowest and next offset of a queue, `None` of one that is not here. For the
+    /// start: what a crash took from a queue is written anew, and a group beyond that would never
+    /// see it.
+    pub fn clamp(&self, range: impl Fn(&str, i32) -> Option<(i64, i64)>) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let (mut changes, mut below, mut beyond) = (Vec::new(), 0, 0);
+        for (topic, groups) in table.iter() {
+            for (group, queues) in groups {
+                let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+                for (id, offset) in queues.iter_mut() {
+                    let Some((min, max)) = range(topic, *id) else { continue };
+                    let nearest = (*offset).clamp(min, max.max(min));
+                    if nearest == *offset {
+                        continue;
+                    }
+                    *(if *offset < min { &mut below } else { &mut beyond }) += 1;
+                    if changes.len() < CHANGES_NAMED {
+                        changes.push(format!("{topic}@{group} queue {id} {offset} to {nearest}"));
+                    }
+                    *offset = nearest;
+                }
+            }
+        }
+        if below + beyond > 0 {
+            self.changed.store(true, Ordering::Relaxed);
+            log::warn!(target: "broker", "consumer offsets: {below} below the queue's begin, \
+                {beyond} beyond its end, set to the nearest there is: {}, …", changes.join(", "));
+        }
     }
 
     /// Writes the file when something was committed since the last time.
@@ -283,5 +318,18 @@ mod tests {
         assert_eq!(offsets.get("T", "g", 3), None);
         assert_eq!(offsets.get("T", "h", 1), Some(2));
         assert!(offsets.topics_of("g").is_empty());
+    }
+
+    #[test]
+    fn offsets_outside_their_queue_go_to_the_nearest_inside() {
+        let (_dir, offsets) = empty();
+        for (queue_id, offset) in [(0, -1), (1, 4), (2, 5), (3, 9), (4, 10), (5, i64::MAX)] {
+            offsets.commit("T", "g", queue_id, offset);
+        }
+        offsets.commit("Elsewhere", "g", 0, 99);
+        offsets.clamp(|topic, queue_id| (topic == "T" && queue_id < 6).then_some((5, 9)));
+        let now: Vec<i64> = offsets.queues("T", "g").into_values().collect();
+        assert_eq!(now, [5, 5, 5, 9, 9, 9]);
+        assert_eq!(offsets.get("Elsewhere", "g", 0), Some(99));
     }
 }

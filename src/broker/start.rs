@@ -17,11 +17,12 @@ use super::requests::{self, Pool};
 use super::stats::{SAMPLE_PERIOD, Stats};
 use super::topics::Topics;
 use super::{Broker, client, slow, txn_check};
+use crate::base::limits::TOPIC_QUEUES_MAX;
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
 use crate::config::{BrokerConfig, BrokerRole, Live};
 use crate::dispatch::{Dispatcher, PoolStats};
-use crate::message::topic::SCHEDULE;
+use crate::message::topic::{SCHEDULE, retry_group};
 use crate::net::{self, Client, Conn, Port, Request, Server, Service, Taken};
 use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
@@ -84,6 +85,7 @@ impl Broker {
         let this = Arc::new(OnceLock::new());
         let listener = listener(hold.clone(), filters.clone(), this.clone());
         let store = Store::open(config.clone(), listener)?;
+        agree(&store, &topics, &groups, &offsets, &config.get());
         let addresses = Arc::new(OnceLock::new());
         let register = Register::new(config.clone(), topics.clone(), client, addresses.clone());
         let boot_ms = clock::now_ms();
@@ -312,6 +314,39 @@ impl Running {
     fn threads(&self) -> MutexGuard<'_, Vec<Handle>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes what was read of topics, groups and offsets agree with what the store has.
+fn agree(
+    store: &Store,
+    topics: &Topics,
+    groups: &Groups,
+    offsets: &Offsets,
+    config: &BrokerConfig,
+) {
+    if topics.is_new {
+        let queues = store.topics_with_queues().into_iter().map(|topic| {
+            let highest = store.queues_of(&topic).into_iter().max().unwrap_or(0);
+            (topic, highest.saturating_add(1).clamp(1, TOPIC_QUEUES_MAX))
+        });
+        topics.make_again(queues, config.default_topic_queue_nums);
+    }
+    if groups.is_new {
+        let (known, _) = topics.snapshot();
+        groups.make_again(known.iter().filter_map(|topic| retry_group(&topic.topic_name)));
+        // Of a retry topic without messages nothing is left with the topics.
+        if topics.is_new {
+            groups.make_again(offsets.topics_by_group().keys().map(String::as_str));
+        }
+    }
+    if store.dispatch_behind_bytes() > 0 {
+        return;
+    }
+    // A queue that has no file yet has no message: its first one has offset 0.
+    offsets.clamp(|topic, queue_id| match store.queue(topic, queue_id) {
+        Some(queue) => Some((queue.min_offset(), queue.max_offset())),
+        None => topics.is_stored(topic).then_some((0, 0)),
+    });
 }
 
 fn save_filters(filters: &Filters, config: &BrokerConfig) {

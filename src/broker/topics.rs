@@ -39,6 +39,8 @@ pub struct Topics {
     system: HashSet<String>,
     /// `enableLmq`: light queues need no configuration.
     lmq: bool,
+    /// No file was there, or none that could be read.
+    pub is_new: bool,
 }
 
 /// A topic, and whether the call that returned it created it.
@@ -62,9 +64,11 @@ impl Topics {
     /// The topics of `path` over those every broker has.
     pub fn load(path: &Path, config: &BrokerConfig) -> Result<Topics> {
         let (mut table, system) = built_in(config);
-        let stored = persist::load_with_bak(path, |text| {
+        let cost = "topics with messages are made again, their settings are lost";
+        let stored = persist::load_or_keep_aside(path, cost, |text| {
             json::from_slice::<TopicConfigTable>(text.as_bytes())
         })?;
+        let is_new = stored.is_none();
         let mut version = DataVersion { timestamp: clock::now_ms(), ..DataVersion::default() };
         if let Some(stored) = stored {
             version = stored.data_version;
@@ -75,7 +79,25 @@ impl Topics {
         }
         let file = VersionedFile::new(path, version.counter);
         let state = RwLock::new(State { table, version, changes: VecDeque::new() });
-        Ok(Topics { file, state, creating: Mutex::new(()), system, lmq: config.store.enable_lmq })
+        let (creating, lmq) = (Mutex::new(()), config.store.enable_lmq);
+        Ok(Topics { file, state, creating, system, lmq, is_new })
+    }
+
+    /// Makes the topics that have `queues` in the store and are not known, with `least` queues or
+    /// as many as there are: for a table that was lost.
+    pub fn make_again(&self, queues: impl IntoIterator<Item = (Arc<str>, i32)>, least: i32) {
+        let wanted = queues.into_iter().filter(|(name, _)| topic::check(name).is_ok());
+        let made = wanted.filter_map(|(name, queues)| {
+            let plain = !topic::is_of_group(&name) && !self.is_system(&name);
+            let queues = if plain { queues.max(least) } else { queues };
+            self.add(&name, queues, 0).filter(|found| found.created)
+        });
+        let made = made.count();
+        if made > 0 {
+            log::error!(target: "broker", "{made} topics had no configuration and are made again \
+                for the queues they have, with default settings");
+            self.persist();
+        }
     }
 
     fn is_light(&self, name: &str) -> bool {
@@ -89,6 +111,11 @@ impl Topics {
         }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.table.get(name).cloned()
+    }
+
+    /// Whether the table has it: light queues are in none.
+    pub fn is_stored(&self, name: &str) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).table.contains_key(name)
     }
 
     /// Whether clients may not change or delete it.
@@ -400,6 +427,19 @@ mod tests {
         assert!(again.remove("B"));
         assert!(!again.remove("B"));
         assert!(again.get("B").is_none());
+    }
+
+    #[test]
+    fn lost_topics_are_made_again_from_their_queues() {
+        let (_dir, _config, topics) = topics();
+        assert!(topics.is_new);
+        topics.put(new_topic("Known", 3, PERM_READ, 0)).unwrap();
+        let queues = [("Known", 9), ("A", 2), ("B", 12), ("%RETRY%g", 1), ("no name!", 1)];
+        topics.make_again(queues.map(|(name, queues)| (Arc::from(name), queues)), 8);
+        let shape = |name: &str| topics.get(name).map(|t| (t.write_queue_nums, t.perm));
+        assert_eq!(shape("Known"), Some((3, PERM_READ)));
+        assert_eq!((shape("A"), shape("B")), (Some((8, RW)), Some((12, RW))));
+        assert_eq!((shape("%RETRY%g"), shape("no name!")), (Some((1, RW)), None));
     }
 
     #[test]

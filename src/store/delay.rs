@@ -124,13 +124,21 @@ enum Turn {
 }
 
 impl Delivery {
-    /// Goes on where `path` (`delayOffset.json`) says, or where a queue ends before that.
+    /// Goes on where `path` (`delayOffset.json`) says, or at the nearest place that a queue has.
     pub fn load(store: Arc<Store>, levels: Arc<DelayLevels>, path: &Path) -> Result<Arc<Delivery>> {
-        let mut offsets = persist::load_with_bak(path, parse)?.unwrap_or_default();
-        // Of a queue that lost its files: what comes now stands below, and is to be delivered.
+        let cost = "delayed messages that are still there are delivered, maybe once more";
+        let mut offsets = persist::load_or_keep_aside(path, cost, parse)?.unwrap_or_default();
         for (level, offset) in &mut offsets {
-            let end = store.max_offset_in_queue(topic::SCHEDULE, level.saturating_sub(1));
-            *offset = end.min(*offset);
+            let queue_id = level.saturating_sub(1);
+            let min = store.min_offset_in_queue(topic::SCHEDULE, queue_id);
+            // Of a queue that lost messages: what comes now stands below, and is to be delivered.
+            let max = store.max_offset_in_queue(topic::SCHEDULE, queue_id).max(min);
+            let nearest = (*offset).clamp(min, max);
+            if nearest != *offset {
+                log::warn!(target: "store", "delay level {level}: offset {offset} is outside of \
+                    {min} to {max}, set to {nearest}");
+                *offset = nearest;
+            }
         }
         Ok(Arc::new(Delivery {
             store,
