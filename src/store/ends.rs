@@ -1,9 +1,10 @@
-//! What the consume queues and index files were known to hold, kept beside them.
+//! What the log, the consume queues and index files were known to hold, kept beside them.
 //!
 //! A queue whose last units were lost looks like one that never had them. So with each thorough
 //! flush, and at the end, a file says how many units and entries are on disk: a queue or an index
-//! file that has fewer at the start is damaged, and dispatched again. RocketMQ does not know the
-//! file; what it adds makes the numbers too low, which says nothing.
+//! file that has fewer at the start is damaged, and dispatched again. Likewise bytes of the log
+//! that were on disk and are no record are damage, not the end of what a crash has left of it.
+//! RocketMQ does not know the file; what it adds makes the numbers too low, which says nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,12 @@ pub struct Ends {
     pub queues: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Name of an index file, number of its next entry.
     pub index: BTreeMap<String, i32>,
+    /// Offset in the log just past what is on disk.
+    pub log: i64,
+    /// Files of the index were damaged: it is made again from this offset in the log, and may not
+    /// be on disk before a stop in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_again_from: Option<i64>,
 }
 
 /// The file.
@@ -42,6 +49,11 @@ impl EndsFile {
     /// What it said.
     pub fn ends(&self) -> &Ends {
         &self.saved
+    }
+
+    /// Says, before files of the index are deleted, from where on it is to be made again.
+    pub fn index_again(&mut self, from: i64) -> Result<()> {
+        self.save(Ends { index_again_from: Some(from), ..self.saved.clone() })
     }
 
     /// Writes the numbers when they are others.

@@ -124,6 +124,7 @@ pub struct FlushQueues {
     pub queues: Arc<QueueTable>,
     pub index: Arc<Index>,
     pub checkpoint: Arc<Checkpoint>,
+    pub durable: Arc<Durable>,
     pub ends: Arc<Mutex<EndsFile>>,
     pub config: Arc<Live<BrokerConfig>>,
     pub stop: Arc<Stop>,
@@ -170,7 +171,7 @@ impl FlushQueues {
             self.checkpoint.flush(logics)?;
         }
         if least_pages == 0 || self.queues.has_forgotten() {
-            save_ends(&self.queues, &self.index, &self.ends)?;
+            save_ends(&self.queues, &self.index, &self.durable, &self.ends, false)?;
         }
         Ok(())
     }
@@ -183,13 +184,89 @@ impl FlushQueues {
     }
 }
 
-/// Says how much of queues and index is on disk.
-pub fn save_ends(queues: &QueueTable, index: &Index, ends: &Mutex<EndsFile>) -> Result<()> {
+/// Says how much of queues, index and log is on disk; `whole`: of the index everything is.
+pub fn save_ends(
+    queues: &QueueTable,
+    index: &Index,
+    durable: &Durable,
+    ends: &Mutex<EndsFile>,
+    whole: bool,
+) -> Result<()> {
     let mut ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
-    ends.save(Ends { queues: queues.ends(), index: index.flushed_ends() })
+    let again = ends.ends().index_again_from.filter(|_| !whole);
+    ends.save(Ends {
+        queues: queues.ends(),
+        index: index.flushed_ends(),
+        log: durable.flushed(),
+        index_again_from: again,
+    })
 }
 
 /// A configured interval; what is not positive counts as 1 ms.
 fn millis(value: i32) -> Duration {
     Duration::from_millis(value.max(1) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::{Store, fixture, layout};
+    use crate::message::MessageRef;
+    use crate::sys::faults;
+
+    /// Puts messages with keys, enough to fill an index file, and flushes the log.
+    fn put_some(store: &Store) {
+        let properties = fixture::properties("", "a b c d e f");
+        for _ in 0..10 {
+            store.allocate.make_next();
+            let message = fixture::message("T", 0, b"body");
+            fixture::put(store, &MessageRef { properties: &properties, ..message });
+        }
+        store.reput.catch_up();
+        store.flush().round(0);
+    }
+
+    #[test]
+    fn after_a_failed_flush_of_queues_or_index_the_checkpoint_stays() {
+        for failing in ["Msync consumequeue 5", "FsyncDir consumequeue 5", "Msync index 5"] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = fixture::config(dir.path());
+            config.store.max_hash_slot_num = 20;
+            config.store.max_index_num = 20;
+            let store = fixture::open_with(config.clone(), |_| ());
+            store.set_abort().unwrap();
+            let files = || {
+                let files = [layout::checkpoint_file(dir.path()), layout::ends_file(dir.path())];
+                files.map(|path| fs::read(path).unwrap())
+            };
+            put_some(&store);
+            store.flush_queues().round(0).unwrap();
+            let before = files();
+            assert!(before[0][..24].chunks(8).all(|time| time != [0; 8]), "{before:?}");
+            crate::base::clock::set_present(crate::base::clock::now_ms() + 60_000);
+            put_some(&store);
+            if failing.contains("FsyncDir") {
+                // Of a new queue, whose directory is to be synced.
+                fixture::put(&store, &fixture::message("U", 0, b"body"));
+                store.reput.catch_up();
+            }
+            faults::fail(failing);
+            store.flush_queues().round(0).unwrap_err();
+            // The kernel says it once: that the next call succeeds means nothing.
+            faults::fail("");
+            for pages in [1, 0, 0] {
+                let _ = store.flush_queues().round(pages);
+                assert!(files() == before, "{failing}: moved");
+            }
+            store.stop();
+            assert!(files() == before, "{failing}: moved by the stop");
+            assert!(layout::abort_file(dir.path()).exists(), "the next start would trust it");
+            drop(store);
+            let store = fixture::open_with(config, |_| ());
+            assert_eq!(store.max_offset_in_queue("T", 0), 20);
+            store.flush_queues().round(0).unwrap();
+            assert!(files() != before, "trusted again after a start");
+        }
+    }
 }

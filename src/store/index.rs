@@ -105,7 +105,14 @@ impl Index {
     /// Deletes the first file that is damaged and those after it: one that has fewer entries than
     /// `known` says, or cannot be used, or has a header that cannot be. Returns the physical offset
     /// from which on messages must be indexed again, the highest number when there is no damage.
-    pub fn mend(&mut self, known: &BTreeMap<String, i32>, log: &LogView<'_>) -> Result<i64> {
+    /// `before` hears it before anything is deleted: should that be interrupted, nothing tells any
+    /// more.
+    pub fn mend(
+        &mut self,
+        known: &BTreeMap<String, i32>,
+        log: &LogView<'_>,
+        before: impl FnOnce(i64) -> Result<()>,
+    ) -> Result<i64> {
         let files = self.files();
         let found = files.iter().find(|file| !file.is_sound(known, log.end));
         let bad = found.map(|file| file.file.path().to_owned());
@@ -128,6 +135,7 @@ impl Index {
         let from = from.max(log.min);
         log::warn!(target: "store", "{}: damaged, messages are indexed again from {from}, {} bytes \
             of the log", first.display(), log.end - from);
+        before(from)?;
         let names = names(&self.dir)?;
         for path in names.iter().filter(|path| **path >= first && index_name(path).is_some()) {
             sys::file::remove(path).what(|| format!("remove {}", path.display()))?;
@@ -135,6 +143,13 @@ impl Index {
         self.old = Mutex::new(kept[..kept.len().saturating_sub(1)].to_vec());
         self.files = RwLock::new(kept);
         Ok(from)
+    }
+
+    /// The log ends here: of records from here on, which a crash took, the index knows none.
+    pub fn cut(&self, log_end: i64) {
+        for file in self.files() {
+            file.end_physical.fetch_min(log_end, Relaxed);
+        }
     }
 
     /// Number of the next entry of each file that is on disk.

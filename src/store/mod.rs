@@ -59,6 +59,7 @@ use index::Index;
 use lock::StoreLock;
 use queue_scan::LogView;
 use queues::{ExtFiles, QueueTable};
+use recover::OnDisk;
 use reput::{Begin, Derived, Reput};
 use running::{Refusal, RunningFlags};
 use segments::Segments;
@@ -121,9 +122,9 @@ impl Store {
         let log_dir = commit_log_dir(&now.store)?;
         let segments = Arc::new(Segments::load(&log_dir, file_bytes(&now.store)?)?);
         let queue_dir = layout::consume_queue_dir(&root);
-        let found = recover_log(&now.store, &segments, &checkpoint, clean)?;
-        let ends = EndsFile::load(&layout::ends_file(&root));
-        let loaded = load_derived(&now.store, &segments, &found, clean, ends.ends())?;
+        let mut ends = EndsFile::load(&layout::ends_file(&root));
+        let found = recover_log(&now.store, &segments, &checkpoint, clean, ends.ends())?;
+        let loaded = load_derived(&now.store, &segments, &found, clean, &mut ends)?;
         let Loaded { queues, index, begin } = loaded;
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
@@ -216,6 +217,7 @@ impl Store {
             queues: self.queues.clone(),
             index: self.index.clone(),
             checkpoint: self.checkpoint.clone(),
+            durable: self.durable.clone(),
             ends: self.ends.clone(),
             config: self.config.clone(),
             stop: self.stop.clone(),
@@ -279,11 +281,12 @@ impl Store {
         // the checkpoint goes on to speak of full files only.
         self.index.flush()?;
         self.checkpoint.flush(logics)?;
-        flush::save_ends(&self.queues, &self.index, &self.ends)?;
+        let whole = self.dispatch_behind_bytes() == 0;
+        flush::save_ends(&self.queues, &self.index, &self.durable, &self.ends, whole)?;
         if self.flags.has(Refusal::NotWriteable) || self.durable.flushed() < self.log.max_offset() {
             return Err(Error::Corrupt("the commit log is not all on disk".to_owned()));
         }
-        if self.dispatch_behind_bytes() > 0 {
+        if !whole {
             return Err(Error::Corrupt("the commit log is not all dispatched".to_owned()));
         }
         let abort = layout::abort_file(&self.root);
@@ -347,10 +350,15 @@ fn recover_log(
     segments: &Segments,
     checkpoint: &Checkpoint,
     clean: bool,
+    ends: &Ends,
 ) -> Result<recover::Recovered> {
     let index_too = config.message_index_enable && config.message_index_safe;
     let trusted = recover::trusted_ms(checkpoint, index_too);
-    recover::recover(segments, trusted, clean, config.check_crc_on_recover)
+    let on_disk = match clean {
+        true => OnDisk::All,
+        false => OnDisk::Before { ms: checkpoint.physic.load(Ordering::Acquire), offset: ends.log },
+    };
+    recover::recover(segments, trusted, on_disk, config.check_crc_on_recover)
 }
 
 /// Consume queues and index as found, and from where on dispatch makes them complete.
@@ -365,7 +373,7 @@ fn load_derived(
     segments: &Segments,
     found: &recover::Recovered,
     clean: bool,
-    ends: &Ends,
+    ends: &mut EndsFile,
 ) -> Result<Loaded> {
     let root = config.root();
     let min = segments.min_offset().unwrap_or(0);
@@ -383,11 +391,16 @@ fn load_derived(
     }
     let (slots, entries) = (config.max_hash_slot_num, config.max_index_num);
     let mut index = Index::load(&layout::index_dir(&root), slots, entries)?;
-    let mut index_from = i64::MAX;
+    index.cut(found.end);
+    let again = ends.ends().index_again_from.unwrap_or(i64::MAX);
+    let mut index_from = again;
     if clean {
-        index_from = index.mend(&ends.index, &view)?;
-        damaged_from = damaged_from.min(queues.lacks_from(ends, &view)).min(index_from);
+        let known = ends.ends().clone();
+        let before = |from| ends.index_again(again.min(from));
+        index_from = index_from.min(index.mend(&known.index, &view, before)?);
+        damaged_from = damaged_from.min(queues.lacks_from(&known, &view));
     }
+    damaged_from = damaged_from.min(index_from);
     let from = recover::dispatch_from(found, clean, queues.max_physical(), min).min(damaged_from);
     let index_unsure = !clean || index_from < i64::MAX;
     let begin = Begin { from, end: found.end, index_unsure };

@@ -33,13 +33,43 @@ pub struct Recovered {
     pub store_timestamp: i64,
 }
 
-/// Finds the end of the log and cuts the files there. `clean`: the last run stopped in order.
+/// What of the log was on disk when the last run ended: bytes there that are no record are damage,
+/// behind them they are the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OnDisk {
+    /// It stopped in order.
+    All,
+    /// A crash: what was stored before this time, and below this offset.
+    Before { ms: i64, offset: i64 },
+}
+
+impl OnDisk {
+    /// Of a record that follows those of before.
+    fn has(self, record: &RecordView<'_>) -> bool {
+        match self {
+            OnDisk::All => true,
+            OnDisk::Before { ms, offset } => {
+                record.store_timestamp() < ms || record.physical_offset() < offset
+            }
+        }
+    }
+
+    /// Whether bytes before this record are on disk.
+    fn reaches(self, record: &RecordView<'_>) -> bool {
+        let ends_here =
+            |offset| matches!(self, OnDisk::Before { offset: end, .. } if offset == end);
+        self.has(record) || ends_here(record.physical_offset())
+    }
+}
+
+/// Finds the end of the log and cuts the files there.
 pub fn recover(
     segments: &Segments,
     checkpoint_ms: i64,
-    clean: bool,
+    on_disk: OnDisk,
     check_crc: bool,
 ) -> Result<Recovered> {
+    let clean = on_disk == OnDisk::All;
     let files = segments.files();
     let first = if clean {
         files.len().saturating_sub(FILES_AFTER_STOP)
@@ -53,9 +83,9 @@ pub fn recover(
     let total = files[first..].iter().map(|file| file.size() as u64).sum();
     let mut told = Told { progress: Progress::new("recovery of the log", total), done: 0 };
     for (index, file) in files.iter().enumerate().skip(first) {
-        let more = clean && files[index + 1..].iter().any(|file| begins_with_record(file));
+        let more = files[index + 1..].iter().any(|file| begins_on_disk(file, on_disk));
         let alone = found.store_timestamp == 0;
-        let read = Reading { file, more, check_crc, clean, alone };
+        let read = Reading { file, more, check_crc, on_disk, alone };
         let at = read.to_end(&mut told, &mut found.store_timestamp)?;
         told.done += file.size() as u64;
         found.end = file.start() + at as i64;
@@ -90,20 +120,20 @@ fn surely_durable(file: &MappedFile, checkpoint_ms: i64) -> bool {
     }
 }
 
-fn begins_with_record(file: &MappedFile) -> bool {
+/// Whether the file begins with a record, which was on disk.
+fn begins_on_disk(file: &MappedFile, on_disk: OnDisk) -> bool {
     let bytes = file.bytes(0, file.size()).unwrap_or_default();
     matches!(RecordView::parse(bytes, true), Checked::Record(record)
-        if record.physical_offset() == file.start())
+        if record.physical_offset() == file.start() && on_disk.reaches(&record))
 }
 
 /// One file being read.
 struct Reading<'a> {
     file: &'a MappedFile,
-    /// A later file begins with a record. Not asked after a crash.
+    /// A later file begins with a record that was on disk.
     more: bool,
     check_crc: bool,
-    /// The last run stopped in order: bad bytes are damage, not the end of what was written.
-    clean: bool,
+    on_disk: OnDisk,
     /// No record was met before this file.
     alone: bool,
 }
@@ -141,19 +171,17 @@ impl Reading<'_> {
 
     fn is_here(&self, record: &RecordView<'_>, at: usize) -> bool {
         record.physical_offset() == self.file.start() + at as i64
-            && (self.clean || !is_torn(record, at))
+            && (self.on_disk.has(record) || !is_torn(record, at))
     }
 
-    /// The next record behind bytes that are none. In the last file only one that was stored after
-    /// those before: what RocketMQ has cut off stays in the file, and is older than what follows.
+    /// The next record behind bytes that are none, if those were on disk. In the last file only
+    /// one that was stored after those before: what RocketMQ has cut off stays in the file, and is
+    /// older than what follows.
     fn behind_damage(&self, bytes: &[u8], at: usize, stored: i64) -> Option<usize> {
-        if !self.clean {
-            return None;
-        }
         let gap = if self.more { usize::MAX } else { DAMAGE_GAP_BYTES };
         let next = next_record(bytes, at, self.file.start(), gap)?;
         let view = RecordView::new(&bytes[next..])?;
-        if !self.more && view.store_timestamp() < stored {
+        if !self.more && (view.store_timestamp() < stored || !self.on_disk.reaches(&view)) {
             return None;
         }
         log::error!(target: "store", "{}: {} bytes from {at} on are damaged and passed over",

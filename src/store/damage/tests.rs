@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::fixture::*;
 use super::super::{Store, layout};
+use crate::base::clock;
 use crate::config::BrokerConfig;
 use crate::message::record::{self, RecordView};
 use crate::message::{MessageRef, property};
@@ -66,6 +67,8 @@ struct Original {
     messages: BTreeMap<Place, Stored>,
     clean: Files,
     crashed: Files,
+    /// The log was known to be on disk up to here when it crashed.
+    on_disk: usize,
 }
 
 fn read_files(root: &Path) -> Files {
@@ -86,13 +89,28 @@ fn read_files(root: &Path) -> Files {
     files
 }
 
+fn save(files: &Files, root: &Path) {
+    for (name, bytes) in files {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
 fn original() -> Original {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(tiny(dir.path()), |_| ());
     store.start().unwrap();
     let mut numbers = Numbers::new(1);
     let mut messages = BTreeMap::new();
+    let mut on_disk = 0;
     for n in 0..MESSAGES {
+        if n == MESSAGES * 2 / 3 {
+            settle(&store);
+            store.flush().round(0);
+            on_disk = store.flushed_offset() as usize;
+            store.flush_queues().round(0).unwrap();
+        }
         let topic = TOPICS[numbers.below(TOPICS.len())];
         let queue_id = numbers.below(QUEUES as usize) as i32;
         let body = format!("{n}.").repeat(1 + numbers.below(60)).into_bytes();
@@ -108,7 +126,7 @@ fn original() -> Original {
     settle(&store);
     let crashed = read_files(dir.path());
     store.stop();
-    Original { messages, clean: read_files(dir.path()), crashed }
+    Original { messages, clean: read_files(dir.path()), crashed, on_disk }
 }
 
 /// Changes some bytes; returns which of the file's former ones are not what they were.
@@ -153,14 +171,16 @@ fn damage(numbers: &mut Numbers, bytes: &mut Vec<u8>) -> (String, Vec<Range<usiz
 
 /// Damages one file, or exchanges two; returns what was done, and the bytes of the log concerned.
 fn damage_one(numbers: &mut Numbers, files: &mut Files) -> (String, Vec<Range<usize>>) {
-    let kind = ["commitlog", "consumequeue", "index", "checkpoint"][numbers.below(4)];
-    let names: Vec<_> = files.keys().filter(|name| name.starts_with(kind)).cloned().collect();
+    let kinds = ["commitlog", "consumequeue", "index", "checkpoint", "storeEnds.json"];
+    let kind = kinds[numbers.below(kinds.len())];
+    let names: Vec<_> =
+        files.keys().filter(|name| name.to_string_lossy().starts_with(kind)).cloned().collect();
     let name = names[numbers.below(names.len())].clone();
     let start = |name: &Path| {
         let name = name.file_name().unwrap().to_str().unwrap();
         if kind == "commitlog" { layout::parse_segment(name).unwrap() as usize } else { 0 }
     };
-    if kind != "checkpoint" && numbers.below(8) == 0 {
+    if !matches!(kind, "checkpoint" | "storeEnds.json") && numbers.below(8) == 0 {
         let other = names[numbers.below(names.len())].clone();
         let (one, two) = (files[&name].clone(), files[&other].clone());
         let lost = [(&name, one.len()), (&other, two.len())];
@@ -240,16 +260,13 @@ fn case(original: &Original, seed: u64) {
     let crashed = numbers.below(2) == 1;
     let mut files = if crashed { original.crashed.clone() } else { original.clean.clone() };
     let (what, mut damaged) = damage_one(&mut numbers, &mut files);
-    // After a crash the first bad bytes are the end of what was written.
-    if crashed && let Some(first) = damaged.iter().map(|range| range.start).min() {
+    // After a crash the first bad bytes are the end of what was written, unless they were on disk.
+    let torn = damaged.iter().filter(|range| range.end > original.on_disk);
+    if crashed && let Some(first) = torn.map(|range| range.start).min() {
         damaged.push(first..usize::MAX);
     }
     let dir = in_memory();
-    for (name, bytes) in &files {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
+    save(&files, dir.path());
     let work = std::panic::AssertUnwindSafe(|| {
         let store = open_with(tiny(dir.path()), |_| ());
         check(&store, original, &damaged, !what.contains("index/"));
@@ -265,6 +282,53 @@ fn case(original: &Original, seed: u64) {
     if let Err(panic) = std::panic::catch_unwind(work) {
         eprintln!("seed {seed}: {what}");
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// A store that crashed with twelve messages: four of one time and four of another on disk.
+fn crashed_with_twelve(root: &Path) -> (Files, Vec<usize>) {
+    const NOW: i64 = 1_700_000_000_000;
+    clock::set_present(NOW);
+    let store = open_with(tiny(root), |_| ());
+    store.set_abort().unwrap();
+    let mut starts = Vec::new();
+    for n in 0..12u8 {
+        clock::set_present(NOW + i64::from(n / 4) * 10);
+        store.allocate.make_next();
+        starts.push(put(&store, &message("A", 0, &[n; 50])).physical_offset as usize);
+        store.reput.catch_up();
+        if n < 8 {
+            store.flush().round(0);
+            store.flush_queues().round(0).unwrap();
+        }
+    }
+    (read_files(root), starts)
+}
+
+#[test]
+fn after_a_crash_damage_of_what_was_on_disk_costs_that_alone() {
+    const BODY: usize = 88;
+    let ends = PathBuf::from("storeEnds.json");
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, starts) = crashed_with_twelve(dir.path());
+    for (damaged, start) in starts.iter().enumerate() {
+        // Without that file the checkpoint tells, but not of messages of its very time.
+        for (knows_ends, on_disk) in [(true, 8), (false, 3)] {
+            let mut files = whole.clone();
+            files.get_mut(Path::new("commitlog/00000000000000000000")).unwrap()[start + BODY] ^= 1;
+            if !knows_ends {
+                files.retain(|name, _| !name.to_string_lossy().starts_with("storeEnds"));
+            }
+            assert_eq!(files.contains_key(&ends), knows_ends);
+            let dir = in_memory();
+            save(&files, dir.path());
+            let store = open_with(tiny(dir.path()), |_| ());
+            let found: Vec<usize> =
+                served(&store, "A", 0).values().map(|body| usize::from(body[0])).collect();
+            let left = if damaged < on_disk { starts.len() } else { damaged };
+            let expected: Vec<usize> = (0..left).filter(|n| *n != damaged).collect();
+            assert_eq!(found, expected, "{damaged} damaged, {knows_ends}");
+        }
     }
 }
 

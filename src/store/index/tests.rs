@@ -131,17 +131,17 @@ fn what_recovery_added_to_a_damaged_file_is_indexed_again() {
     drop(index);
     let last = names(dir.path()).unwrap().pop().unwrap();
     let log = LogView { min: 0, end: 100, stands: &|_, _, _, _| false };
-    assert_eq!(open(&dir, 10, 5).mend(&ends, &log).unwrap(), i64::MAX);
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, |_| Ok(())).unwrap(), i64::MAX);
     let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
     // The physical offset where the header says that it ends.
     std::os::unix::fs::FileExt::write_at(&file, &[0x7f; 8], 24).unwrap();
     let mut index = open(&dir, 10, 5);
-    assert_eq!(index.mend(&ends, &log).unwrap(), 3);
+    assert_eq!(index.mend(&ends, &log, |_| Ok(())).unwrap(), 3);
     assert!(!last.exists());
     // A file of which nothing was on disk is no damage.
     std::fs::write(&last, "torn").unwrap();
     let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
-    assert_eq!(open(&dir, 10, 5).mend(&ends, &log).unwrap(), i64::MAX);
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, |_| Ok(())).unwrap(), i64::MAX);
 }
 
 #[test]
@@ -204,6 +204,20 @@ fn an_entry_may_be_there_twice() {
     assert_eq!(index.last().unwrap().next.load(Relaxed), 2002);
     let found = index.query("T", "k", 5000, 0, i64::MAX).offsets;
     assert_eq!(found, (0..2000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_follows_a_cut_of_the_log_is_indexed() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 100);
+    (0..10).for_each(|n| index.put(&keyed("k", n * 10, n)).unwrap());
+    let index = open(&dir, 4, 100);
+    index.cut(50);
+    index.put(&keyed("new", 40, 11)).unwrap();
+    assert!(find(&index, "new").is_empty(), "one that it knew");
+    index.put(&keyed("new", 50, 11)).unwrap();
+    index.put(&keyed("new", 70, 12)).unwrap();
+    assert_eq!(find(&index, "new"), [50, 70]);
 }
 
 #[test]
