@@ -2,8 +2,9 @@
 
     tests/interop/differential.py [--keep] [--show LABEL] [--known]
 
-Cases of run.py: differential/answers, differential/stores (stores.py), differential/filter-data
-(filterdata.py) and differential/light-queues (lightqueues.py); all with run.py --differential.
+Cases of run.py: differential/answers, differential/stores (stores.py), differential/rounds
+(rounds.py), differential/filter-data (filterdata.py) and differential/light-queues (lightqueues.py);
+all with run.py --differential.
 
 The requests are in requests_*.py. Compared are the answer's code,
 remark, ext fields, body and codec: JSON as data, stored records field by field. Not compared are
@@ -320,6 +321,7 @@ def exchanged(run, folder):
 CASES = {
     "answers": answers,
     "stores": functools.partial(exchanged, stores.run),
+    "rounds": functools.partial(exchanged, rounds.run),
     "filter-data": functools.partial(exchanged, filterdata.run),
     "light-queues": functools.partial(exchanged, lightqueues.run),
 }

@@ -1,4 +1,4 @@
-"""One store under Java's broker and ours in turn, with small files: each finds all that both wrote.
+"""One store under Java's broker, 4.9 or 5.3, and ours in turn, with small files: each finds what both wrote.
 
 Messages with properties in several scripts, batches, delayed ones, half messages that are committed
 and such that stay open, retries, offsets; a stop in order and kill -9 of each kind. In the end queues
@@ -39,9 +39,10 @@ COMMIT = 8
 class Rounds(stores.Store):
     """The brokers of all rounds, one after another."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, version):
         super().__init__(ROUNDS[0][0], ROUNDS[0][1], folder)
-        self.name = "java and ferrocket in turn"
+        self.name = f"java {version} and ferrocket in turn"
+        self.servers.java = version
         self.servers.settings = SMALL
         self.keys, self.counts = {}, [0] * QUEUES
         self.delayed = self.retried = 0
@@ -196,3 +197,15 @@ class Rounds(stores.Store):
                 length = -(-len(data.rstrip(b"\0")) // UNIT) * UNIT
                 found[os.path.relpath(path, self.path())] = data[:length]
         return found
+
+
+
+def run(folder):
+    """All rounds, with either version of Java's broker."""
+    both = []
+    for version in ("4.9.7", "5.3.3"):
+        path = os.path.join(folder, version)
+        os.makedirs(path)
+        both.append(Rounds(path, version))
+    stores.together(both)
+    return [(one.name, one.faults) for one in both]

@@ -104,6 +104,7 @@ class Servers:
         self.kinds = {"namesrv": kind, "broker": kind}
         self.folder = folder
         self.settings = settings or {}  # of the broker, besides the common ones
+        self.java = JAVA_SERVERS
         self.namesrv_port, self.port = free_port(), free_port((-2, 0, 1))
         self.namesrv = f"127.0.0.1:{self.namesrv_port}"
         self.address = f"127.0.0.1:{self.port}"
@@ -131,7 +132,7 @@ class Servers:
             *OPENS,
             f"-Duser.home={self.folder}",
             "-cp",
-            os.path.join(maven("servers", JAVA_SERVERS), "*"),
+            os.path.join(maven("servers", self.java), "*"),
             f"org.apache.rocketmq.{main}",
             "-c",
             conf,
@@ -203,7 +204,7 @@ class Servers:
                 raise RuntimeError(f"{what} ended with exit code {code}: {self.tail(what)}")
             return ready()
 
-        wait_for(f"{what} ready: {self.tail(what)}", 40, check)
+        wait_for(f"{what} ready: {self.tail(what)}", 120, check)
 
     def tail(self, what):
         with open(os.path.join(self.folder, f"{what}.out"), "rb") as file:
