@@ -87,7 +87,7 @@ impl Seed {
                 next = Some((loss, self.cut(&disk, loss, &told, moment, &context)));
             }
             let (loss, present) = next.expect("cuts");
-            told = self.after(told, last, present);
+            told = self.after(told, last, present, loss);
             if loss == Loss::Nothing {
                 kept = Some(disk);
             }
@@ -121,8 +121,10 @@ impl Seed {
     }
 
     /// What is known of a disk after a cut.
-    fn after(&self, told: Told, moment: usize, present: Vec<run::Sent>) -> Told {
+    fn after(&self, told: Told, moment: usize, present: Vec<run::Sent>, loss: Loss) -> Told {
         let json = run::load_json(&self.dirs[1].join("store"));
+        // When only the process ended, what it was doing is there, but may not be on the disk.
+        let saved = if loss == Loss::Nothing { Told::at(&told.saved, moment) } else { json };
         let deleted = told.deleted.iter().filter(|(since, _)| *since <= moment);
         // What was cleaned away may come back with the name of its file.
         let first = present.first().map_or(i64::MAX, |sent| sent.physical_offset);
@@ -136,7 +138,7 @@ impl Seed {
             cleaned: vec![(0, Told::at(&told.cleaned, moment))],
             deleted: deleted.map(|(_, name)| (0, name.clone())).collect(),
             saving: vec![(0, json)],
-            saved: vec![(0, json)],
+            saved: vec![(0, saved)],
         }
     }
 }
