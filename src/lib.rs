@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`base`] | errors, limits, clock, named threads, logs, JSON, files kept safely |
-//! | [`sys`] | libc behind `io::Result` |
+//! | [`sys`] | libc behind `io::Result`; sixteen bytes compared at once |
 //! | [`config`] | every key as a row: key, default, unit, documentation; properties files |
 //! | [`message`] | records, properties, ids, batches, filters: bytes in, structs out |
 //! | [`protocol`] | the wire: codes, frames, both header codecs, headers, bodies |
@@ -92,7 +92,8 @@
 //!
 //! # Unsafe code
 //!
-//! Denied, except in [`sys`] (system calls) and `store/mapped.rs` (mapped files).
+//! Denied, except in [`sys`] (system calls, vector instructions) and `store/mapped.rs` (mapped
+//! files).
 #![deny(unsafe_code)]
 
 pub mod base;

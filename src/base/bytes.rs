@@ -1,55 +1,54 @@
-//! Bytes looked at eight at a time.
+//! Bytes looked at many at a time.
 
-const LOW: u64 = u64::from_ne_bytes([1; 8]);
-const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-
-/// The lowest bit set marks the first byte of the word that is zero.
-#[inline]
-const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(LOW) & !word & HIGH
-}
+use crate::sys::vector::{either, unprintable};
 
 /// Position of the first of two bytes.
 #[inline]
 pub fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
-    let (ones, others) = (LOW * u64::from(one), LOW * u64::from(other));
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ ones) | zeros(word ^ others);
+    let mut start = 0;
+    while let Some(chunk) = bytes[start..].first_chunk() {
+        let found = either(chunk, one, other);
         if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+            return Some(start + found.trailing_zeros() as usize);
         }
+        start += chunk.len();
     }
-    let start = bytes.len() - tail.len();
+    let tail = &bytes[start..];
     tail.iter().position(|&byte| byte == one || byte == other).map(|at| start + at)
 }
 
 /// Position of the first such byte.
 #[inline]
 pub fn find(bytes: &[u8], byte: u8) -> Option<usize> {
-    let wanted = LOW * u64::from(byte);
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let found = zeros(u64::from_le_bytes(*word) ^ wanted);
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+    find_either(bytes, byte, byte)
+}
+
+/// How many `"` there are among bytes that otherwise are `simple`; `None` when they are not.
+#[inline]
+pub fn quotes_of_simple(bytes: &[u8]) -> Option<usize> {
+    let (chunks, tail) = bytes.as_chunks();
+    let mut last = [b' '; 16];
+    last[..tail.len()].copy_from_slice(tail);
+    let mut quotes = 0;
+    for chunk in chunks.iter().chain([&last]) {
+        let escaped = either(chunk, b'"', b'\\') | unprintable(chunk);
+        if escaped != 0 {
+            let quoted = either(chunk, b'"', b'"');
+            if quoted != escaped {
+                return None;
+            }
+            quotes += quoted.count_ones() as usize;
         }
     }
-    let start = bytes.len() - tail.len();
-    tail.iter().position(|&b| b == byte).map(|at| start + at)
+    Some(quotes)
 }
 
 /// Whether all bytes are characters of ASCII that stand for themselves in JSON and in most other
 /// notations: no control characters, no `"`, no `\`.
 #[inline]
 pub fn is_simple(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let odd = |word: u64| {
-        let control = word.wrapping_sub(LOW * 0x20) | zeros(word ^ (LOW * 0x7F));
-        (control | zeros(word ^ (LOW * 0x22)) | zeros(word ^ (LOW * 0x5C)) | word) & HIGH
-    };
-    words.iter().all(|word| odd(u64::from_le_bytes(*word)) == 0)
+    let (chunks, tail) = bytes.as_chunks();
+    chunks.iter().all(|chunk| either(chunk, b'"', b'\\') | unprintable(chunk) == 0)
         && tail.iter().all(|byte| matches!(byte, 0x20..=0x7E) && !matches!(byte, b'"' | b'\\'))
 }
 
@@ -84,5 +83,12 @@ mod tests {
             }
         }
         assert!(is_simple(b""));
+        for len in 0..40 {
+            let mut bytes = vec![b'"'; len];
+            bytes.extend_from_slice(b"a~ \"z");
+            assert_eq!(quotes_of_simple(&bytes), Some(len + 1));
+            bytes.insert(len / 2, 0x80);
+            assert_eq!(quotes_of_simple(&bytes), None);
+        }
     }
 }

@@ -39,13 +39,15 @@ pub fn push_number(out: &mut Vec<u8>, value: i64) {
 fn digits(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
-    loop {
+    while rest >= 10 {
+        let pair = DIGIT_PAIRS[(rest % 100) as usize];
+        rest /= 100;
+        at -= 2;
+        buffer[at..at + 2].copy_from_slice(&pair);
+    }
+    if rest > 0 || value == 0 {
         at -= 1;
-        buffer[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        buffer[at] = b'0' + rest as u8;
     }
     if value < 0 {
         at -= 1;
@@ -53,6 +55,17 @@ fn digits(value: i64, buffer: &mut [u8; 20]) -> &[u8] {
     }
     &buffer[at..]
 }
+
+/// `00` to `99`.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 /// Appends the characters of `text` as they stand between the quotes of a JSON text.
 pub fn push_escaped(out: &mut Vec<u8>, text: &str) {

@@ -1,5 +1,5 @@
-//! System calls behind `io::Result`. UNSAFE place 1 of the program: each call is one small
-//! function.
+//! System calls behind `io::Result`, and what the processor compares at once. UNSAFE place 1 of the
+//! program: each call is one small function.
 #![allow(unsafe_code)]
 
 pub mod faults;
@@ -10,6 +10,7 @@ pub mod process;
 pub mod signal;
 pub mod time;
 pub mod timer;
+pub mod vector;
 
 use std::io;
 

@@ -1,0 +1,64 @@
+//! Sixteen bytes compared at once, by a few instructions where the processor has them.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+};
+
+/// Bit i is set when byte i is one of the two.
+#[inline]
+pub fn either(bytes: &[u8; 16], one: u8, other: u8) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86_64 has SSE2; the load reads the 16 bytes of the array, wherever they are.
+    unsafe {
+        let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+        let ones = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(one as i8));
+        let others = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(other as i8));
+        _mm_movemask_epi8(_mm_or_si128(ones, others)) as u32
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    one_by_one(bytes, |byte| byte == one || byte == other)
+}
+
+/// Bit i is set when byte i is no printable character of ASCII.
+#[inline]
+pub fn unprintable(bytes: &[u8; 16]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `either`.
+    unsafe {
+        let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
+        // Signed: what is not ASCII is less than zero.
+        let controls = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
+        let deletes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7F));
+        _mm_movemask_epi8(_mm_or_si128(controls, deletes)) as u32
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    one_by_one(bytes, |byte| !matches!(byte, 0x20..=0x7E))
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn one_by_one(bytes: &[u8; 16], is: impl Fn(u8) -> bool) -> u32 {
+    let bit = |(at, &byte): (usize, &u8)| u32::from(is(byte)) << at;
+    bytes.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_find_the_same() {
+        for first in 0..=255_u8 {
+            for step in [0_u8, 1, 3, 17, 128] {
+                let bytes =
+                    std::array::from_fn(|at| first.wrapping_add(step.wrapping_mul(at as u8)));
+                for (one, other) in [(0, 1), (3, 3), (0x80, 2), (b'"', b'\\'), (0x81, 0xFF)] {
+                    let found = one_by_one(&bytes, |byte| byte == one || byte == other);
+                    assert_eq!(either(&bytes, one, other), found);
+                }
+                let found = one_by_one(&bytes, |byte| !matches!(byte, 0x20..=0x7E));
+                assert_eq!(unprintable(&bytes), found);
+            }
+        }
+    }
+}
