@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::base::bytes::is_simple;
+use crate::base::bytes::quotes_of_simple;
 use crate::base::json;
 use crate::base::slice::Slice;
 
@@ -57,20 +57,39 @@ pub fn language_of_name(name: &str) -> u8 {
 /// The ext fields of a header: name and value pairs in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
-    /// All names and values, with anything in between.
+    /// All names and values, with anything in between. When they were pushed, and not received, as
+    /// they stand in a JSON header: `"name":"value","name":"value"`, but nothing escaped.
     text: String,
     pairs: Vec<Pair>,
+    received: bool,
 }
 
 /// Where a name and a value stand in the text.
 #[derive(Clone, Copy, Debug)]
-struct Pair {
-    name: (u32, u32),
-    value: (u32, u32),
+pub(super) struct Pair {
+    name: Span,
+    value: Span,
+}
+
+/// Start and end of a text in that of all.
+#[derive(Clone, Copy, Debug)]
+struct Span(u32, u32);
+
+impl Pair {
+    pub(super) fn new(name: Range<usize>, value: Range<usize>) -> Pair {
+        let span = |range: Range<usize>| Span(range.start as u32, range.end as u32);
+        Pair { name: span(name), value: span(value) }
+    }
+}
+
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.0 as usize..self.1 as usize
+    }
 }
 
 /// Pairs that the fields of most headers consist of, at most.
-const PAIRS: usize = 16;
+pub(super) const PAIRS: usize = 16;
 
 impl Fields {
     /// An empty set.
@@ -80,39 +99,58 @@ impl Fields {
 
     /// An empty set with room for the fields of most replies.
     fn for_reply() -> Fields {
-        Fields { text: String::with_capacity(192), pairs: Vec::with_capacity(8) }
+        let (text, pairs) = (String::with_capacity(192), Vec::with_capacity(8));
+        Fields { text, pairs, received: false }
     }
 
-    /// An empty set that will have pairs out of `text`, and some that must be written.
+    /// An empty set that will have pairs out of `text`, and some that are appended.
     pub(super) fn out_of(text: &str) -> Fields {
         let mut own = String::with_capacity(text.len() + text.len() / 2);
         own.push_str(text);
-        Fields { text: own, pairs: Vec::with_capacity(PAIRS) }
+        Fields { text: own, pairs: Vec::with_capacity(PAIRS), received: true }
     }
 
-    /// Adds a pair that stands in the text of `out_of`.
+    /// Pairs that stand in `text`, between bytes of ASCII; U+FFFD in place of what is no UTF-8.
+    pub(super) fn found(text: Vec<u8>, pairs: Vec<Pair>) -> Fields {
+        match String::from_utf8(text) {
+            Ok(text) => Fields { text, pairs, received: true },
+            Err(error) => {
+                let mut fields = Fields::new();
+                let text = |span: Span| json::lossy(&error.as_bytes()[span.range()]);
+                pairs.iter().for_each(|pair| fields.push(&text(pair.name), &text(pair.value)));
+                fields
+            }
+        }
+    }
+
+    /// Adds a pair that stands in the text of `out_of`, or was appended to it.
+    #[inline]
     pub(super) fn push_found(&mut self, name: Range<usize>, value: Range<usize>) {
-        let span = |range: Range<usize>| (range.start as u32, range.end as u32);
-        self.pairs.push(Pair { name: span(name), value: span(value) });
+        self.pairs.push(Pair::new(name, value));
+    }
+
+    /// Appends to the text; tells where that stands.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut String)) -> Range<usize> {
+        let start = self.text.len();
+        write(&mut self.text);
+        start..self.text.len()
     }
 
     /// Adds a pair; a later pair of the same name hides an earlier one.
+    #[inline]
     pub fn push(&mut self, name: &str, value: &str) {
         self.push_with(name, |text| text.push_str(value));
     }
 
     /// Adds a pair whose value `write` appends to the text.
+    #[inline]
     pub fn push_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
-        let start = self.text.len();
-        self.text.push_str(name);
-        let middle = self.text.len();
-        write(&mut self.text);
-        self.push_found(start..middle, middle..self.text.len());
-    }
-
-    /// Takes the last pair out again.
-    pub(super) fn pop(&mut self) {
-        self.pairs.pop();
+        self.text.push_str(if self.pairs.is_empty() { "\"" } else { ",\"" });
+        let name = self.append(|text| text.push_str(name));
+        self.text.push_str("\":\"");
+        let value = self.append(write);
+        self.text.push('"');
+        self.push_found(name, value);
     }
 
     /// Adds a pair whose value is written by `Display`.
@@ -125,12 +163,6 @@ impl Fields {
         self.push(name, json::decimal(value, &mut [0; 20]));
     }
 
-    /// Makes room for the pairs of a header of `bytes` bytes.
-    pub(super) fn reserve(&mut self, bytes: usize) {
-        self.text.reserve(bytes);
-        self.pairs.reserve(PAIRS);
-    }
-
     /// The value of `name`; the last one when it occurs more than once.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().rev().find(|(found, _)| *found == name).map(|(_, value)| value)
@@ -138,13 +170,16 @@ impl Fields {
 
     /// The pairs in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-        let text = |(start, end): (u32, u32)| &self.text[start as usize..end as usize];
-        self.pairs.iter().map(move |pair| (text(pair.name), text(pair.value)))
+        self.pairs
+            .iter()
+            .map(|pair| (&self.text[pair.name.range()], &self.text[pair.value.range()]))
     }
 
-    /// Whether nothing in them has to be escaped; may say no although.
-    pub(super) fn is_simple(&self) -> bool {
-        is_simple(self.text.as_bytes())
+    /// The pairs as they stand in a JSON header, if they are at hand so.
+    pub(super) fn as_json(&self) -> Option<&str> {
+        let plain =
+            !self.received && quotes_of_simple(self.text.as_bytes()) == Some(4 * self.len());
+        plain.then_some(&self.text)
     }
 
     /// Number of pairs.

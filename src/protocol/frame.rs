@@ -48,12 +48,11 @@ pub fn decode(frame: &[u8]) -> Result<Command> {
     };
     let (codec, header_len) = head_of(head, frame.len())?;
     let (header, body) = rest.split_at(header_len);
-    let mut command = match codec {
-        Codec::Json => header_json::decode(header)?,
-        Codec::Binary => header_binary::decode(header)?,
-    };
-    command.codec = codec;
-    command.body = body.to_vec();
+    let mut command = Command { codec, body: body.to_vec(), ..Command::default() };
+    match codec {
+        Codec::Json => header_json::decode(header, &mut command)?,
+        Codec::Binary => header_binary::decode(header, &mut command)?,
+    }
     Ok(command)
 }
 

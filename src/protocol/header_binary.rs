@@ -4,53 +4,65 @@
 //! ext fields length i32, then per field: name length i16, name, value length i32, value.
 //! An empty remark, name or value is the same as none.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::base::{Error, Result, json};
-use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, language_of_number};
+use crate::protocol::command::language_of_number;
+use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, PAIRS, Pair};
 
-/// Reads the header of a frame.
-pub fn decode(header: &[u8]) -> Result<Command> {
-    read(header).ok_or_else(|| {
+/// Reads the header of a frame into a new command.
+pub fn decode(header: &[u8], command: &mut Command) -> Result<()> {
+    read(header, command).ok_or_else(|| {
         Error::Protocol(format!("binary header of {} bytes: lengths beyond its end", header.len()))
     })
 }
 
-fn read(mut header: &[u8]) -> Option<Command> {
+fn read(mut header: &[u8], command: &mut Command) -> Option<()> {
     let rest = &mut header;
-    let code = i32::from(i16::from_be_bytes(take(rest)?));
+    command.code = i32::from(i16::from_be_bytes(take(rest)?));
     let [language] = take(rest)?;
-    let version = i32::from(i16::from_be_bytes(take(rest)?));
-    let opaque = i32::from_be_bytes(take(rest)?);
-    let flag = i32::from_be_bytes(take(rest)?);
-    let remark = text(rest)?;
-    let len = i32::from_be_bytes(take(rest)?);
-    let (ext, _) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-    Some(Command {
-        code,
-        language: language_of_number(i64::from(language)).unwrap_or(LANGUAGE_OTHER),
-        version,
-        opaque,
-        flag,
-        remark: (!remark.is_empty()).then(|| remark.into_owned()),
-        fields: if ext.is_empty() { None } else { Some(read_fields(ext)?) },
-        ..Command::default()
-    })
+    command.language = language_of_number(i64::from(language)).unwrap_or(LANGUAGE_OTHER);
+    command.version = i32::from(i16::from_be_bytes(take(rest)?));
+    command.opaque = i32::from_be_bytes(take(rest)?);
+    command.flag = i32::from_be_bytes(take(rest)?);
+    let len = usize::try_from(i32::from_be_bytes(take(rest)?)).ok()?;
+    let remark = split(rest, len)?;
+    command.remark = (!remark.is_empty()).then(|| json::lossy(remark).into_owned());
+    let len = usize::try_from(i32::from_be_bytes(take(rest)?)).ok()?;
+    let ext = split(rest, len)?;
+    command.fields = if ext.is_empty() { None } else { Some(read_fields(ext)?) };
+    Some(())
 }
 
-fn read_fields(mut ext: &[u8]) -> Option<Fields> {
-    let mut fields = Fields::new();
-    fields.reserve(ext.len());
-    let rest = &mut ext;
-    while !rest.is_empty() {
-        let len = usize::try_from(i16::from_be_bytes(take(rest)?)).ok()?;
-        let name = split(rest, len)?;
-        let value = text(rest)?;
+/// The fields become parts of a copy of all of them, in which the lengths are blanked out: then it
+/// is a text if each of them is one.
+fn read_fields(ext: &[u8]) -> Option<Fields> {
+    let mut copy = ext.to_vec();
+    let mut pairs = Vec::with_capacity(PAIRS);
+    let mut at = 0;
+    while at < ext.len() {
+        let name = blank(&mut copy, at, |len: [u8; 2]| i16::from_be_bytes(len).into())?;
+        let value = blank(&mut copy, name.end, i32::from_be_bytes)?;
+        at = value.end;
         if !name.is_empty() && !value.is_empty() {
-            fields.push(&name, &value);
+            pairs.push(Pair::new(name, value));
         }
     }
-    Some(fields)
+    Some(Fields::found(copy, pairs))
+}
+
+/// Where the text behind the length at `at` stands. The length is overwritten with zeros.
+#[inline]
+fn blank<const N: usize>(
+    ext: &mut [u8],
+    at: usize,
+    read: impl Fn([u8; N]) -> i32,
+) -> Option<Range<usize>> {
+    let length = ext.get_mut(at..)?.first_chunk_mut()?;
+    let len = usize::try_from(read(*length)).ok()?;
+    *length = [0; N];
+    let start = at + N;
+    (len <= ext.len() - start).then_some(start..start + len)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -59,16 +71,10 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// A text behind its length.
-fn text<'a>(rest: &mut &'a [u8]) -> Option<Cow<'a, str>> {
-    let len = usize::try_from(i32::from_be_bytes(take(rest)?)).ok()?;
-    split(rest, len)
-}
-
-fn split<'a>(rest: &mut &'a [u8], len: usize) -> Option<Cow<'a, str>> {
+fn split<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(len)?;
     *rest = left;
-    Some(json::lossy(taken))
+    Some(taken)
 }
 
 /// Whether the numbers of a command fit this form.

@@ -1,28 +1,27 @@
 //! The JSON header: read in one pass, straight into a Command, with fastjson's leniency; written in
 //! the order in which Java writes it.
 
-use std::ops::Range;
-
 use crate::base::json::{self, Scanner};
 use crate::base::{Error, Result};
 use crate::protocol::command::{Command, Fields, language_name};
 use crate::protocol::command::{language_of_name, language_of_number};
 
-/// Reads the header of a frame; `Err` where Java closes the connection.
-pub fn decode(header: &[u8]) -> Result<Command> {
+/// Reads the header of a frame into a new command; `Err` where Java closes the connection.
+pub fn decode(header: &[u8], command: &mut Command) -> Result<()> {
     let text = json::lossy(header);
-    read(&mut Scanner::new(&text)).map_err(|error| Error::Protocol(format!("header: {error}")))
+    let read = read(&mut Scanner::new(&text), command);
+    read.map_err(|error| Error::Protocol(format!("header: {error}")))
 }
 
-fn read(scanner: &mut Scanner<'_>) -> Result<Command> {
-    let mut command = Command::default();
+fn read(scanner: &mut Scanner<'_>, command: &mut Command) -> Result<()> {
     scanner.expect(b'{')?;
     while !scanner.closes(b'}')? {
-        let name = scanner.name()?;
-        member(&mut command, &name, scanner)?;
+        match scanner.plain_name() {
+            Some(name) => member(command, &scanner.all()[name], scanner)?,
+            None => member(command, &scanner.name()?, scanner)?,
+        }
     }
-    scanner.end()?;
-    Ok(command)
+    scanner.end()
 }
 
 const MEMBERS: [&str; 7] = ["code", "extFields", "flag", "language", "opaque", "remark", "version"];
@@ -55,6 +54,9 @@ fn member(command: &mut Command, name: &str, scanner: &mut Scanner<'_>) -> Resul
 
 /// A number, or its text; 0 when null.
 fn int(scanner: &mut Scanner<'_>) -> Result<i32> {
+    if let Some(value) = scanner.plain_number() {
+        return Ok(value);
+    }
     let here = scanner.clone();
     let mut text = String::new();
     let word = match scanner.peek()? {
@@ -99,22 +101,25 @@ fn ext_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
         };
     }
     scanner.expect(b'{')?;
-    let mut fields = Fields::out_of(scanner.rest());
-    let start = scanner.at();
-    while !scanner.closes(b'}')? {
-        if let Some((name, value)) = scanner.plain_member() {
-            let found = |range: Range<usize>| range.start - start..range.end - start;
-            fields.push_found(found(name), found(value));
-            continue;
+    let mut fields = Fields::out_of(scanner.all());
+    loop {
+        scanner.plain_members(|name, value| fields.push_found(name, value));
+        if scanner.closes(b'}')? {
+            return Ok(Some(fields));
         }
-        let name = scanner.name()?;
-        let mut value = Ok(true);
-        fields.push_with(&name, |text| value = push_value(scanner, text));
-        if !value? {
-            fields.pop();
+        let name = match scanner.plain_name() {
+            Some(name) => name,
+            None => {
+                let name = scanner.name()?;
+                fields.append(|text| text.push_str(&name))
+            }
+        };
+        let mut found = Ok(true);
+        let value = fields.append(|text| found = push_value(scanner, text));
+        if found? {
+            fields.push_found(name, value);
         }
     }
-    Ok(Some(fields))
 }
 
 /// Appends a value as text: a text itself, of anything else its JSON. False when it is null.
@@ -137,17 +142,9 @@ pub fn encode(command: &Command, out: &mut Vec<u8>) {
     json::push_number(out, command.code.into());
     if let Some(fields) = &command.fields {
         out.extend_from_slice(b",\"extFields\":{");
-        let simple = fields.is_simple();
-        let push = |out: &mut Vec<u8>, text: &str| match simple {
-            true => out.extend_from_slice(text.as_bytes()),
-            false => json::push_escaped(out, text),
-        };
-        for (index, (name, value)) in fields.iter().enumerate() {
-            out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
-            push(out, name);
-            out.extend_from_slice(b"\":\"");
-            push(out, value);
-            out.push(b'"');
+        match fields.as_json() {
+            Some(json) => out.extend_from_slice(json.as_bytes()),
+            None => push_fields(out, fields),
         }
         out.push(b'}');
     }
@@ -165,4 +162,14 @@ pub fn encode(command: &Command, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
     json::push_number(out, command.version.into());
     out.push(b'}');
+}
+
+fn push_fields(out: &mut Vec<u8>, fields: &Fields) {
+    for (index, (name, value)) in fields.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+        json::push_escaped(out, name);
+        out.extend_from_slice(b"\":\"");
+        json::push_escaped(out, value);
+        out.push(b'"');
+    }
 }

@@ -5,9 +5,13 @@ use std::ops::Range;
 
 use crate::base::bytes::find_either;
 use crate::base::{Error, Result};
+use crate::sys::vector::either;
 
 /// How deep objects and lists may be nested.
 pub const JSON_DEPTH_MAX: u32 = 64;
+
+/// Bytes that are looked at, and copied, together.
+const CHUNK: usize = 16;
 
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS);
 
@@ -37,19 +41,19 @@ impl<'a> Scanner<'a> {
         Error::Protocol(format!("JSON: {what} at byte {}", self.at))
     }
 
-    /// How many bytes have been read.
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    /// The text not read yet.
-    pub fn rest(&self) -> &'a str {
-        &self.text[self.at..]
+    /// All of the text.
+    pub fn all(&self) -> &'a str {
+        self.text
     }
 
     #[inline]
     fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.byte_at(self.at)
+    }
+
+    #[inline]
+    fn byte_at(&self, at: usize) -> Option<u8> {
+        self.text.as_bytes().get(at).copied()
     }
 
     /// The next byte behind blanks and comments.
@@ -124,13 +128,37 @@ impl<'a> Scanner<'a> {
     pub fn push_text(&mut self, out: &mut String) -> Result<()> {
         let quote = self.quote()?;
         loop {
-            let (plain, stop) = self.plain(quote)?;
-            out.push_str(plain);
+            let stop = self.push_plain(quote, out)?;
             if stop == quote {
                 return Ok(());
             }
-            self.escape(out)?;
+            match self.control() {
+                Some(control) => out.push(control.into()),
+                None => self.escape(out)?,
+            }
         }
+    }
+
+    /// Appends the characters up to the next quote or backslash, which is taken and returned.
+    #[inline]
+    fn push_plain(&mut self, quote: u8, out: &mut String) -> Result<u8> {
+        // A copy of a fixed length is cheaper than one that fits, as long as it cuts no character.
+        while let Some(chunk) = self.text.get(self.at..self.at + CHUNK)
+            && let Some(bytes) = chunk.as_bytes().first_chunk()
+        {
+            let stops = either(bytes, quote, b'\\');
+            out.push_str(chunk);
+            if stops != 0 {
+                let len = stops.trailing_zeros() as usize;
+                out.truncate(out.len() - CHUNK + len);
+                self.at += len + 1;
+                return Ok(bytes[len]);
+            }
+            self.at += CHUNK;
+        }
+        let (plain, stop) = self.plain(quote)?;
+        out.push_str(plain);
+        Ok(stop)
     }
 
     /// A quoted text, which must be next; borrowed when nothing in it is escaped.
@@ -202,21 +230,23 @@ impl<'a> Scanner<'a> {
         Ok(value)
     }
 
-    /// The character of `00hh`, a control character as in every property string.
-    fn control(&mut self) -> Option<char> {
-        let &[b'0', b'0', high @ b'0'..=b'1', low, ..] = &self.text.as_bytes()[self.at..] else {
-            return None;
+    /// The character of `u00hh`, a control character as in every property string.
+    #[inline]
+    fn control(&mut self) -> Option<u8> {
+        let text = self.text.as_bytes().get(self.at..)?;
+        let &[b'u', b'0', b'0', high @ b'0'..=b'1', low, ..] = text else { return None };
+        let low = match low {
+            b'0'..=b'9' => low - b'0',
+            b'A'..=b'F' => low - b'A' + 10,
+            b'a'..=b'f' => low - b'a' + 10,
+            _ => return None,
         };
-        let digit = (low as char).to_digit(16)?;
-        self.at += 4;
-        Some(((high - b'0') * 16 + digit as u8) as char)
+        self.at += 5;
+        Some((high - b'0') << 4 | low)
     }
 
     /// A UTF-16 unit, or two that make a character; half of a pair reads as U+FFFD.
     fn unicode(&mut self) -> Result<char> {
-        if let Some(control) = self.control() {
-            return Ok(control);
-        }
         let first = self.hex(4)?;
         if let Some(character) = char::from_u32(u32::from(first)) {
             return Ok(character);
@@ -251,13 +281,21 @@ impl<'a> Scanner<'a> {
     /// A member's name and the colon: a text, a word, or an object, which is taken as text.
     #[inline]
     pub fn name(&mut self) -> Result<Cow<'a, str>> {
-        if let Some(name) = self.plain_text(self.at)
-            && self.text.as_bytes().get(name.end + 1) == Some(&b':')
-        {
-            self.at = name.end + 2;
-            return Ok(Cow::Borrowed(&self.text[name]));
+        match self.plain_name() {
+            Some(name) => Ok(Cow::Borrowed(&self.text[name])),
+            None => self.any_name(),
         }
-        self.any_name()
+    }
+
+    /// Where a name stands in the form that machines write, `"name":`, which is taken.
+    #[inline]
+    pub fn plain_name(&mut self) -> Option<Range<usize>> {
+        let name = self.plain_text(self.at)?;
+        if self.byte_at(name.end + 1) != Some(b':') {
+            return None;
+        }
+        self.at = name.end + 2;
+        Some(name)
     }
 
     fn any_name(&mut self) -> Result<Cow<'a, str>> {
@@ -270,28 +308,56 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// A member in the form that machines write, `"name":"value"` with nothing escaped and nothing
-    /// in between: where name and value stand. `None`, and nothing taken, when it has another form.
+    /// Takes members as long as they have the form that machines write, `"name":"value"` with
+    /// nothing escaped and nothing but commas in between; `each` is told where name and value
+    /// stand.
     #[inline]
-    pub fn plain_member(&mut self) -> Option<(Range<usize>, Range<usize>)> {
-        let name = self.plain_text(self.at)?;
-        if self.text.as_bytes().get(name.end + 1) != Some(&b':') {
-            return None;
+    pub fn plain_members(&mut self, mut each: impl FnMut(Range<usize>, Range<usize>)) {
+        let mut at = self.at;
+        loop {
+            at += usize::from(self.byte_at(at) == Some(b','));
+            self.at = at;
+            let Some(name) = self.short_text(at) else { return };
+            if self.byte_at(name.end + 1) != Some(b':') {
+                return;
+            }
+            let Some(value) = self.short_text(name.end + 2) else { return };
+            at = value.end + 1;
+            each(name, value);
         }
-        let value = self.plain_text(name.end + 2)?;
-        self.at = value.end + 1;
-        Some((name, value))
+    }
+
+    /// Takes a number of at most ten digits that a comma or bracket follows, if it fits.
+    #[inline]
+    pub fn plain_number(&mut self) -> Option<i32> {
+        let mut value = 0;
+        for (len, &byte) in self.text.as_bytes()[self.at..].iter().enumerate().take(11) {
+            match byte {
+                b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+                b',' | b'}' if len > 0 => {
+                    let value = i32::try_from(value).ok()?;
+                    self.at += len;
+                    return Some(value);
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// `plain_text` where it most often is a single character: names of a V2 header, small numbers.
+    #[inline(always)]
+    fn short_text(&self, at: usize) -> Option<Range<usize>> {
+        match self.text.as_bytes().get(at..)? {
+            [b'"', one, b'"', ..] if !matches!(one, b'"' | b'\\') => Some(at + 1..at + 2),
+            _ => self.plain_text(at),
+        }
     }
 
     /// Where the text stands whose opening quote is at `at`, when nothing in it is escaped.
-    #[inline]
+    #[inline(always)]
     fn plain_text(&self, at: usize) -> Option<Range<usize>> {
-        let text = match self.text.as_bytes().get(at..)? {
-            // Most often a single character: names of a V2 header, small numbers.
-            [b'"', one, b'"', ..] if !matches!(one, b'"' | b'\\') => return Some(at + 1..at + 2),
-            [b'"', text @ ..] => text,
-            _ => return None,
-        };
+        let [b'"', text @ ..] = self.text.as_bytes().get(at..)? else { return None };
         let len = find_either(text, b'"', b'\\')?;
         (text[len] == b'"').then_some(at + 1..at + 1 + len)
     }
