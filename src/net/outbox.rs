@@ -1,5 +1,6 @@
 //! Frames on their way out of one connection: encoded once, mapped bodies lent instead of copied.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
@@ -8,8 +9,8 @@ use crate::protocol::{Command, frame};
 
 /// Encoded frames share one buffer until it is this long.
 const JOIN_BYTES: usize = 64 * 1024;
-/// A buffer that grew longer is given back when it is empty.
-const SPARE_BYTES: usize = 1024;
+/// A buffer that grew longer is freed when it has been sent.
+const SPARE_BYTES: usize = 64 * 1024;
 /// Parts handed to the kernel in one `writev`.
 const PARTS_PER_WRITE: usize = 64;
 
@@ -23,8 +24,11 @@ pub struct Outbox {
     left: usize,
     /// Bytes of memory held for them; of a mapped slice only the entry here.
     held: usize,
-    /// A buffer that has been sent, to be used again.
-    spare: Vec<u8>,
+}
+
+thread_local! {
+    /// A buffer that has been sent, to be used again for any connection: an idle one holds none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 enum Part {
@@ -68,7 +72,7 @@ impl Outbox {
     pub fn push(&mut self, command: Command) {
         let joins = matches!(self.parts.back(), Some(Part::Bytes(b)) if b.len() < JOIN_BYTES);
         if !joins {
-            self.parts.push_back(Part::Bytes(std::mem::take(&mut self.spare)));
+            self.parts.push_back(Part::Bytes(SPARE.take()));
         }
         if let Some(Part::Bytes(bytes)) = self.parts.back_mut() {
             let before = bytes.len();
@@ -128,7 +132,7 @@ impl Outbox {
                 && bytes.capacity() <= SPARE_BYTES
             {
                 bytes.clear();
-                self.spare = bytes;
+                SPARE.set(bytes);
             }
         }
     }
