@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use serde::ser::{SerializeTuple, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::bloom::{self, Bloom};
@@ -382,7 +383,14 @@ struct StoredFilter {
 #[serde(rename_all = "camelCase", default)]
 struct StoredBloom {
     bit_num: i32,
+    #[serde(serialize_with = "array")]
     bit_pos: Vec<i32>,
+}
+
+fn array<S: Serializer>(items: &[i32], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    let mut array = serializer.serialize_tuple(items.len())?;
+    items.iter().try_for_each(|item| array.serialize_element(item))?;
+    array.end()
 }
 
 impl StoredFilter {

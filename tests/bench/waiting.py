@@ -17,7 +17,9 @@ import argparse
 import collections
 import os
 import shutil
+import signal
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -226,6 +228,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=180)
     parser.add_argument("--folder", help="holds the store while it runs; the system's for such")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="ferrocket-waiting-", dir=options.folder)
     delay = max(5, options.pending // options.rate)
     settings = {

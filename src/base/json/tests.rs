@@ -169,6 +169,7 @@ fn files_are_pretty_as_java_s() {
     assert_eq!(to_pretty(&queue), "{\n\t\"brokerName\":\"b\",\n\t\"queueId\":3\n}");
     let lists = BTreeMap::from([("a", vec![BTreeMap::from([(0, 1)])]), ("b", Vec::new())]);
     assert_eq!(to_pretty(&lists), "{\n\t\"a\":[\n\t\t{0:1\n\t\t}\n\t],\n\t\"b\":[]\n}");
+    assert_eq!(to_pretty(&[1, 2]), "[1,2]", "an array of Java's");
 }
 
 #[test]

@@ -200,21 +200,24 @@ impl SerializeStruct for Members<'_> {
 /// The inside of a list.
 struct Items<'w> {
     writer: &'w mut Writer,
+    /// Each item on a line of its own.
+    lines: bool,
     empty: bool,
 }
 
 impl<'w> Items<'w> {
-    fn open(writer: &'w mut Writer) -> Items<'w> {
+    fn open(writer: &'w mut Writer, is_array: bool) -> Items<'w> {
         writer.out.push(b'[');
         writer.depth += 1;
-        Items { writer, empty: true }
+        let lines = writer.form == Form::Pretty && !is_array;
+        Items { writer, lines, empty: true }
     }
 
     fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         if !self.empty {
             self.writer.out.push(b',');
         }
-        if self.writer.form == Form::Pretty {
+        if self.lines {
             self.writer.new_line();
         }
         self.empty = false;
@@ -223,7 +226,7 @@ impl<'w> Items<'w> {
 
     fn close(self) -> Result<()> {
         self.writer.depth -= 1;
-        if self.writer.form == Form::Pretty && !self.empty {
+        if self.lines && !self.empty {
             self.writer.new_line();
         }
         self.writer.out.push(b']');
@@ -366,11 +369,12 @@ impl<'w> Serializer for &'w mut Writer {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Items<'w>> {
-        Ok(Items::open(self))
+        Ok(Items::open(self, false))
     }
 
-    fn serialize_tuple(self, len: usize) -> Result<Items<'w>> {
-        self.serialize_seq(Some(len))
+    /// As Java's arrays of numbers.
+    fn serialize_tuple(self, _: usize) -> Result<Items<'w>> {
+        Ok(Items::open(self, true))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<Items<'w>> {
