@@ -35,7 +35,7 @@ import requests_namesrv
 import rounds
 import stores
 import wire
-from known import KNOWN, MORE_COUNTERS, MORE_KEYS
+from known import BY_CHANCE, KNOWN, MORE_COUNTERS, MORE_KEYS
 from servers import Servers
 
 EXCEPTION = re.compile(r"^[a-z]+(\.[\w$]+)+(Exception|Error)\b")
@@ -160,6 +160,7 @@ class Side:
 
     def shapes(self, table):
         """The keys with the form of their values: every number may be another."""
+        table = {key: "any" if key in BY_CHANCE else value for key, value in table.items()}
         form = {self.text(key): NUMBER.sub("N", value) for key, value in table.items()}
         return {key: re.sub(r"N( N)*", "N", value).strip() for key, value in form.items()}
 

@@ -11,6 +11,8 @@ with open(os.path.join(DATA, "config", "more.txt"), encoding="ascii") as _file:
     MORE_KEYS = set(_file.read().split())
 # Counters of the runtime info that only ours has.
 MORE_COUNTERS = {"unconsumedDeletedBytes", "damagedMessagesMet", "queueUnitsRepaired"}
+# Runtime info whose form depends on the moment: before or after the first minute, bytes or KiB.
+BY_CHANCE = {"putMessageDistributeTime", "remainHowManyDataToFlush"}
 
 REQUIRED = "a required field that is missing is refused by its name; Java goes on without it"
 NUMBER = "an optional number that is none counts as absent, as Java does with most headers"
@@ -128,7 +130,8 @@ KNOWN = {
     "broker/clone without *": REQUIRED,
     "broker/clone, destGroup ''": NO_NAME,
     "broker/time span without *": REQUIRED,
-    "broker/units, topic ''": "to ask for offsets makes no queue",
+    "broker/correction without *": REQUIRED,
+    "broker/units, topic *": "to ask for offsets makes no queue",
     "broker/statistics without fields": REQUIRED,
     # Operators.
     "broker/topics without creation": "Java takes a permission of TBW102 away until its restart",

@@ -96,7 +96,7 @@ class Clients(Asking):
             "without group": pairs(TRAN_MSG="true"),
             "TRUE": pairs(TRAN_MSG="TRUE", PGROUP="dtp"),
             "with an origin": pairs(TRAN_MSG="true", PGROUP="dtp", REAL_TOPIC="a", REAL_QID="9"),
-            "to be retried": pairs(TRAN_MSG="true", PGROUP="dtp", DELAY="18"),
+            "to be retried": pairs(TRAN_MSG="true", PGROUP="dtp", DELAY="17"),
         }.items():
             again = {"reconsumeTimes": "2"} if "retried" in kind else {}
             fields = send_fields("dtx", properties=text, **again)
@@ -134,10 +134,9 @@ class Clients(Asking):
         reply("of a new topic", fields("drr-new"))
         reply("to another queue", fields(queueId="1"))
         reply("to a queue too many", fields(queueId="16"))
-        reply("to any queue", fields(queueId="-1"))
         reply("to an odd topic", fields("a.b"))
         reply("to a system topic", fields("SCHEDULE_TOPIC_XXXX"))
-        reply("delayed", fields(properties=dict(to, DELAY="18")))
+        reply("delayed", fields(properties=dict(to, DELAY="17")))
         self.ask("reply without fields", 325)
         self.side.quiet(25, None, b"storeReplyMessageEnable=false\n")
         reply("not stored", fields())
@@ -214,7 +213,8 @@ class Clients(Asking):
         queue = {"consumerGroup": "dcg", "topic": "dre"}
         for number in ("0", "1"):
             self.side.quiet(15, dict(queue, queueId=number, commitOffset="1"))
-        correct = {"filterGroups": "dcg", "compareGroup": "dreg", "topic": "dre"}
+        # Java forgets the offsets of groups that it is to leave out.
+        correct = {"filterGroups": "dnone", "compareGroup": "dreg", "topic": "dre"}
         self.each_field("correction", 308, correct, values=("", "nobody"))
         clone = {"srcGroup": "dcg", "destGroup": "dcg2", "topic": "dre", "offline": "false"}
         self.ask("clone of a group that is off", 314, dict(clone, srcGroup="nobody"))
