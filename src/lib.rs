@@ -57,6 +57,9 @@
 //!    slices of the mapped log, neighbours merged, nothing copied.
 //! 6. `net/conn.rs`: header and slices leave in one `writev`; the slices keep their file mapped.
 //!
+//! Messages that are not in memory: the cold pool has them read first (`store/cold.rs`), and what
+//! the same consumer will ask for next.
+//!
 //! Nothing there yet: `broker/hold.rs` parks the request and looks at the offset once more. Whoever
 //! dispatches its message answers it; when one message wakes many, the pull pool does.
 //!

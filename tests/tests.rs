@@ -16,6 +16,8 @@ mod child;
 mod client;
 /// Clients and groups, offsets, locks, topics, queries, what tools ask a broker.
 mod client_mgmt;
+/// Messages that only the disk has.
+mod cold;
 /// A cluster in this process, and requests as clients make them.
 mod common;
 /// Rows, etc/, man/ and the printed lists agree; files load, and bad ones are refused precisely.

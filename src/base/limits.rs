@@ -23,6 +23,17 @@ pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 pub const QUEUE_FILES_MAPPED_MAX: usize = 32_768;
 /// Files of consume queues that nobody used for this long are unmapped.
 pub const QUEUE_FILES_IDLE: Duration = Duration::from_secs(120);
+/// Threads that read old messages from the disk.
+pub const COLD_READ_THREADS: i32 = 4;
+/// Reads that wait for such a thread; further ones are answered SYSTEM_BUSY.
+pub const COLD_READS_MAX: i32 = 10_000;
+/// Bytes of the log that such a thread has the disk read at a time: what is asked for, and what the
+/// same reader will ask for next. A longer message is read whole.
+pub const COLD_READ_BYTES: i64 = 2 * 1024 * 1024;
+/// Messages that are looked at for that.
+pub const COLD_READ_UNITS: usize = 4096;
+/// Readers of old messages whose places are remembered, so that the disk works ahead of them.
+pub const COLD_READERS_MAX: usize = 256;
 /// Bytes of the log that are read to find the record of one damaged queue unit.
 pub const REPAIR_READ_BYTES_MAX: i64 = 256 * 1024 * 1024;
 /// Log lines that may wait for the writer; more are dropped and counted.

@@ -1,7 +1,8 @@
 //! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361), which differ in nothing.
 //!
 //! A pull that finds nothing new may wait in `hold`. It is run once more when a message arrived or
-//! its time is over, then without waiting and without committing an offset.
+//! its time is over, then without waiting and without committing an offset. One whose messages only
+//! the disk has goes on in the cold pool, so that no other waits behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,21 @@ struct Wanted<'a> {
     filter: Option<&'a Filter>,
 }
 
+impl Wanted<'_> {
+    /// Calls `work` with what passes the filter.
+    fn with_pass<R>(&self, work: impl FnOnce(&Pass) -> R) -> R {
+        let filter = self.filter;
+        let tags = |code: i64| filter.is_none_or(|filter| filter.matches_code(code));
+        let ext = |unit: &ExtUnit<'_>| filter.is_none_or(|filter| filter.matches_ext(unit));
+        let properties = |text: &str| filter.is_none_or(|filter| filter.matches(text));
+        work(&Pass {
+            tags: &tags,
+            ext: filter.filter(|filter| filter.asks_ext()).map(|_| &ext as _),
+            properties: filter.filter(|filter| filter.asks_properties()).map(|_| &properties as _),
+        })
+    }
+}
+
 /// A pull that waits.
 pub struct Held {
     topic: Arc<str>,
@@ -65,6 +81,17 @@ impl Held {
     pub fn silent(self) {
         self.responder.silent();
     }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            topic: &self.topic,
+            group: &self.group,
+            queue_id: self.queue_id,
+            offset: self.offset,
+            max: self.max,
+            filter: self.filter.as_ref(),
+        }
+    }
 }
 
 /// Answers a pull, or parks it.
@@ -80,15 +107,24 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         max: header.max_msg_nums,
         filter: filter.as_ref(),
     };
-    let got = read(broker, &wanted);
     let is_slave = config.store.broker_role == BrokerRole::Slave;
     if header.sys_flag & PULL_COMMIT_OFFSET != 0 && !is_slave {
         let (group, queue_id) = (header.consumer_group, header.queue_id);
         broker.offsets.commit(header.topic, group, queue_id, header.commit_offset);
     }
-    let found_nothing = code_of(&got, &wanted) == response::PULL_NOT_FOUND;
-    if !found_nothing || header.sys_flag & PULL_SUSPEND == 0 {
-        return Ok(Outcome::Reply(answer(broker, &config, &wanted, got)));
+    let got = wanted.with_pass(|pass| {
+        broker.store.get_now(wanted.topic, wanted.queue_id, wanted.offset, wanted.max, pass)
+    });
+    let wait =
+        (header.sys_flag & PULL_SUSPEND != 0).then(|| wait(&config, header.suspend_timeout_millis));
+    let is_cold = got.is_none();
+    if let Some(got) = got {
+        if code_of(&got, &wanted) != response::PULL_NOT_FOUND || wait.is_none() {
+            read_ahead(broker, &wanted, &got);
+            return Ok(Outcome::Reply(answer(broker, &config, &wanted, got)));
+        }
+    } else {
+        broker.refuse_if_cold_is_full()?;
     }
     let held = Held {
         topic: header.topic.into(),
@@ -99,7 +135,13 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         group,
         responder: request.responder(),
     };
-    park(broker, held, wait(&config, header.suspend_timeout_millis));
+    match wait {
+        Some(wait) if !is_cold => park(broker, held, wait),
+        wait => {
+            let (mine, arrived) = (broker.clone(), request.arrived);
+            broker.resubmit(Pool::Cold, Box::new(move || cold(&mine, held, wait, arrived)));
+        }
+    }
     Ok(Outcome::Later)
 }
 
@@ -110,6 +152,53 @@ fn wait(config: &BrokerConfig, millis: i64) -> Duration {
         false => config.short_polling_time_mills,
     };
     Duration::from_millis(millis.clamp(0, HELD_PULL_MS_MAX) as u64)
+}
+
+/// A pull whose messages only the disk has, in the cold pool. One that finds nothing may still be
+/// parked.
+fn cold(broker: &Broker, held: Held, wait: Option<Duration>, arrived: Instant) {
+    if held.responder.conn().is_closed() {
+        return held.silent();
+    }
+    let config = broker.config.get();
+    let waited = arrived.elapsed().as_millis() as i64;
+    if config.broker_fast_failure_enable && waited > config.wait_time_mills_in_pull_queue {
+        let remark = format!(
+            "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: \
+             {waited}ms, waiting for the disk"
+        );
+        return held.responder.send(refusal(response::SYSTEM_BUSY, remark));
+    }
+    let wanted = held.wanted();
+    let tags = |code: i64| wanted.filter.is_none_or(|filter| filter.matches_code(code));
+    if let Err(error) = broker.store.warm(&held.topic, held.queue_id, held.offset, &tags) {
+        log::error!(target: "broker", "a pull of {}: {error}", held.topic);
+        return held.responder.send(refusal(response::SYSTEM_ERROR, error.to_string()));
+    }
+    let got = read(broker, &wanted);
+    match wait {
+        Some(wait) if code_of(&got, &wanted) == response::PULL_NOT_FOUND => {
+            park(broker, held, wait);
+        }
+        _ => {
+            let reply = answer(broker, &config, &wanted, got);
+            held.responder.send(reply);
+        }
+    }
+}
+
+/// Has the cold pool read what the reader of old messages will ask for next.
+fn read_ahead(broker: &Arc<Broker>, wanted: &Wanted, got: &GetResult) {
+    let Some(from) = got.ahead else { return };
+    let (topic, queue_id) = (wanted.topic.to_owned(), wanted.queue_id);
+    let (mine, filter) = (broker.clone(), wanted.filter.cloned());
+    let read = move || {
+        let tags = |code: i64| filter.as_ref().is_none_or(|filter| filter.matches_code(code));
+        if let Err(error) = mine.store.warm(&topic, queue_id, from, &tags) {
+            log::error!(target: "broker", "read ahead of pulls of {topic}: {error}");
+        }
+    };
+    broker.resubmit(Pool::Cold, Box::new(read));
 }
 
 /// Runs a pull that waited, unless it is refused by now.
@@ -126,14 +215,7 @@ pub fn again(broker: &Broker, held: Held) {
             return held.responder.send(refusal(code, remark));
         }
     };
-    let wanted = Wanted {
-        topic: &held.topic,
-        group: &group,
-        queue_id: held.queue_id,
-        offset: held.offset,
-        max: held.max,
-        filter: held.filter.as_ref(),
-    };
+    let wanted = Wanted { group: &group, ..held.wanted() };
     let got = read(broker, &wanted);
     let reply = answer(broker, &config, &wanted, got);
     held.responder.send(reply);
@@ -313,17 +395,10 @@ pub fn bad_expression(why: Invalid) -> Error {
     Error::refused(response::SUBSCRIPTION_PARSE_FAILED, format!("{NO_PARSE}: {why}"))
 }
 
+/// What the pull wants, by a get that may wait for the disk.
 fn read(broker: &Broker, wanted: &Wanted) -> GetResult {
-    let Wanted { topic, queue_id, offset, max, filter, .. } = *wanted;
-    let tags = |code: i64| filter.is_none_or(|filter| filter.matches_code(code));
-    let ext = |unit: &ExtUnit<'_>| filter.is_none_or(|filter| filter.matches_ext(unit));
-    let properties = |text: &str| filter.is_none_or(|filter| filter.matches(text));
-    let pass = Pass {
-        tags: &tags,
-        ext: filter.filter(|filter| filter.asks_ext()).map(|_| &ext as _),
-        properties: filter.filter(|filter| filter.asks_properties()).map(|_| &properties as _),
-    };
-    broker.store.get_where(topic, queue_id, offset, max, &pass)
+    let Wanted { topic, queue_id, offset, max, .. } = *wanted;
+    wanted.with_pass(|pass| broker.store.get_where(topic, queue_id, offset, max, pass))
 }
 
 fn code_of(got: &GetResult, wanted: &Wanted) -> i32 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Broker, admin, client, consumer, pull, query, relay, reply, send, send_back, txn};
+use crate::base::limits::{COLD_READ_THREADS, COLD_READS_MAX};
 use crate::config::BrokerConfig;
 use crate::dispatch::{Guard, PoolId, PoolSpec, Ports, Row};
 use crate::net::Request;
@@ -22,6 +23,8 @@ pub enum Pool {
     Consumer,
     EndTransaction,
     Admin,
+    /// Of no code: what waits for the disk to give old messages.
+    Cold,
 }
 
 impl PoolId for Pool {
@@ -89,6 +92,7 @@ pub fn pools(config: &BrokerConfig) -> Vec<PoolSpec> {
             Some(c.wait_time_mills_in_transaction_queue),
         ),
         pool("admin", c.admin_broker_thread_pool_nums, ADMIN_QUEUE_CAPACITY, None),
+        pool("cold", COLD_READ_THREADS, COLD_READS_MAX, None),
     ]
 }
 
@@ -196,11 +200,9 @@ pub const NOT_SERVED: &[(i32, &str)] = &[
 
 /// Refuses a request before it is queued: sends, while the log does not keep up.
 pub fn refuse(broker: &Broker, row: &Row<Broker, Pool>, request: &Request) -> Option<Command> {
-    let busy = row.pool == Pool::Send && broker.store.is_page_cache_busy();
-    busy.then(|| {
-        let remark = "[REJECTREQUEST]system busy, start flow control for a while";
-        request.command.refusal(response::SYSTEM_BUSY, remark)
-    })
+    let busy = (row.pool == Pool::Send).then(|| broker.store.refused_as_busy())??;
+    let remark = "[REJECTREQUEST]system busy, start flow control for a while";
+    Some(request.command.refusal(response::SYSTEM_BUSY, format!("{remark}, {}", busy.text())))
 }
 
 #[cfg(test)]
@@ -249,7 +251,7 @@ mod tests {
         let names: Vec<_> = pools(&BrokerConfig::new()).iter().map(|pool| pool.name).collect();
         let families = ["send", "pull", "reply", "query", "heartbeat", "client", "consumer"];
         assert_eq!(names[..7], families);
-        assert_eq!(names[7..], ["endTransaction", "admin"]);
-        assert_eq!(Pool::Admin.index(), 8);
+        assert_eq!(names[7..], ["endTransaction", "admin", "cold"]);
+        assert_eq!(Pool::Cold.index(), 9);
     }
 }

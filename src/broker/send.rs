@@ -403,10 +403,10 @@ fn refusal(broker: &Broker, config: &BrokerConfig, status: PutStatus) -> (i32, S
             );
             (response::SERVICE_NOT_AVAILABLE, remark)
         }
-        PutStatus::OsPageCacheBusy => (
-            response::SYSTEM_ERROR,
-            "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned(),
-        ),
+        PutStatus::OsPageCacheBusy(busy) => {
+            let remark = "[PC_SYNCHRONIZED]broker busy, start flow control for a while";
+            (response::SYSTEM_ERROR, format!("{remark}, {}", busy.text()))
+        }
         PutStatus::LmqConsumeQueueNumExceeded => (
             response::SYSTEM_ERROR,
             "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]broker config enableLmq and enableMultiDispatch, lmq \

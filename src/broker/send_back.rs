@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::Broker;
+use super::requests::Pool;
 use super::send::{
     VERSION_MAX_RECONSUME_TIMES, ensure_dead_letter, forbidden_broker, no_group, random,
 };
+use super::{Broker, answer_to};
 use crate::base::{Error, Result};
 use crate::dispatch::Outcome;
 use crate::message::flags::{PERM_WRITE, TOPIC_UNIT_SUB};
 use crate::message::{Message, MessageRef, property, record, topic};
 use crate::net::Request;
+use crate::protocol::Command;
 use crate::protocol::body::group::SubscriptionGroupConfig;
 use crate::protocol::code::response;
 use crate::protocol::headers::send::ConsumerSendMsgBack;
@@ -20,24 +22,43 @@ use crate::store::{PutStatus, delay};
 const FIRST_RETRY_LEVEL: i32 = 3;
 
 /// Stores a copy under the group's retry topic, to be delivered after its delay, or under its
-/// dead-letter topic.
+/// dead-letter topic. A message that only the disk has is read by the cold pool.
 pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
+    let offset = ConsumerSendMsgBack::decode(&request.command)?.offset;
+    if !broker.store.is_on_disk(offset) {
+        return store_again(broker, &request.command).map(Outcome::Reply);
+    }
+    broker.refuse_if_cold_is_full()?;
+    let (mine, command) = (broker.clone(), request.command.clone());
+    let responder = request.responder();
+    let work = move || {
+        let stored = mine.store.warm_record(offset).and_then(|()| store_again(&mine, &command));
+        responder.send(stored.unwrap_or_else(|error| {
+            let (code, remark) = answer_to(error);
+            command.refusal(code, remark)
+        }));
+    };
+    broker.resubmit(Pool::Cold, Box::new(work));
+    Ok(Outcome::Later)
+}
+
+fn store_again(broker: &Arc<Broker>, command: &Command) -> Result<Command> {
     let config = broker.config.get();
-    let header = ConsumerSendMsgBack::decode(&request.command)?;
+    let header = ConsumerSendMsgBack::decode(command)?;
     let Some(group) = broker.group(header.group) else {
         return Err(no_group(header.group));
     };
     if config.broker_permission & PERM_WRITE == 0 {
         return Err(forbidden_broker(&config, "sending"));
     }
-    let done = || Outcome::Reply(request.command.reply(response::SUCCESS));
+    let done = || command.reply(response::SUCCESS);
     if group.retry_queue_nums <= 0 {
         return Ok(done());
     }
     let retry_topic = ensure_retry(broker, &header, &group)?;
     let message = read(broker, header.offset)?;
     let max = match header.max_reconsume_times {
-        Some(max) if request.command.version >= VERSION_MAX_RECONSUME_TIMES => max,
+        Some(max) if command.version >= VERSION_MAX_RECONSUME_TIMES => max,
         _ => group.retry_max_times,
     };
     let again = if message.reconsume_times >= max || header.delay_level < 0 {

@@ -26,6 +26,7 @@ use crate::message::topic::{SCHEDULE, retry_group};
 use crate::net::{self, Client, Conn, Port, Request, Server, Service, Taken};
 use crate::protocol::Command;
 use crate::protocol::body::topic::DataVersion;
+use crate::protocol::code::response;
 use crate::store::delay::{DelayLevels, Delivery};
 use crate::store::{Arrival, Listener, Store};
 
@@ -134,7 +135,7 @@ impl Broker {
             client::closed,
         )?;
         let store = self.store.clone();
-        dispatcher.clean_when(Pool::Send, move || store.is_page_cache_busy());
+        dispatcher.clean_when(Pool::Send, move || store.refused_as_busy().is_some());
         let store = self.store.clone();
         dispatcher.settle_by(move |deadline| store.settle(deadline));
         let store = self.store.clone();
@@ -253,6 +254,15 @@ impl Broker {
     /// Queue and age of a pool; `None` before the ports are open.
     pub(super) fn pool(&self, name: &str) -> Option<PoolStats> {
         self.running.dispatcher().and_then(|dispatcher| dispatcher.pool_stats(name))
+    }
+
+    /// Refuses what would be one more to wait for the disk.
+    pub(super) fn refuse_if_cold_is_full(&self) -> Result<()> {
+        if self.pool("cold").is_some_and(|pool| pool.queued >= pool.capacity) {
+            let remark = "[OVERLOAD]too many requests wait for the disk";
+            return Err(Error::refused(response::SYSTEM_BUSY, remark));
+        }
+        Ok(())
     }
 
     /// Has a pool do some work of the broker's own.

@@ -163,7 +163,7 @@ fn refusal(config: &BrokerConfig, status: PutStatus) -> Error {
         PutStatus::ServiceNotAvailable => {
             (response::SERVICE_NOT_AVAILABLE, "Service not available now.".to_owned())
         }
-        PutStatus::OsPageCacheBusy => {
+        PutStatus::OsPageCacheBusy(_) => {
             let remark = "OS page cache busy, please try another machine";
             (response::SYSTEM_ERROR, remark.to_owned())
         }

@@ -22,6 +22,8 @@ pub struct Row {
     /// Whether codes 25 and 318 may change it.
     pub mutable: bool,
     pub effect: Effect,
+    /// Of a key without effect that somebody may rely on: what to tell him at the start.
+    pub instead: Option<&'static str>,
     /// One or two plain sentences.
     pub doc: &'static str,
 }
@@ -63,6 +65,7 @@ impl Row {
             important: false,
             mutable: true,
             effect: Effect::Restart,
+            instead: None,
             doc,
         }
     }
@@ -105,6 +108,10 @@ impl Row {
 
     pub(super) const fn unused(self) -> Row {
         Row { effect: Effect::Never, ..self }
+    }
+
+    pub(super) const fn instead(self, words: &'static str) -> Row {
+        Row { instead: Some(words), ..self }.unused()
     }
 }
 

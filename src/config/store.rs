@@ -60,8 +60,9 @@ section! {
             "bitMapLengthConsumeQueueExt" unit("bits") unused;
         /// Pause between two flushes of the CommitLog under ASYNC_FLUSH.
         flush_interval_commit_log: i32 = 500, "flushIntervalCommitLog" unit("ms") at_least(1) star;
-        /// Pause between two copies from the transient pool to the file.
-        commit_interval_commit_log: i32 = 200, "commitIntervalCommitLog" unit("ms") star later;
+        /// Pause between two copies from the pool of transientStorePoolEnable to the file: there is
+        /// no such pool.
+        commit_interval_commit_log: i32 = 200, "commitIntervalCommitLog" unit("ms") star unused;
         /// Which lock RocketMQ puts messages under.
         use_reentrant_lock_when_put_message: bool = true, "useReentrantLockWhenPutMessage" unused;
         /// Flush at fixed times instead of soon after each message; it is always done at fixed
@@ -99,9 +100,10 @@ section! {
         check_crc_on_recover: bool = true, "checkCRCOnRecover";
         /// Pages that must have been written before a flush under ASYNC_FLUSH does anything.
         flush_commit_log_least_pages: i32 = 4, "flushCommitLogLeastPages" at_least(0);
-        /// The same for the transient pool.
-        commit_commit_log_least_pages: i32 = 4, "commitCommitLogLeastPages" later;
-        /// Pages between two flushes while a file is warmed.
+        /// The same of a copy from the pool of transientStorePoolEnable: there is no such pool.
+        commit_commit_log_least_pages: i32 = 4, "commitCommitLogLeastPages" unused;
+        /// Pages between two flushes while RocketMQ warms a whole file. Here a file is warmed in
+        /// small steps, none of which leaves much to be flushed.
         flush_least_pages_when_warm_maped_file: i32 = 4096,
             "flushLeastPagesWhenWarmMapedFile" unused;
         /// Pages that must have been written before a ConsumeQueue is flushed.
@@ -109,9 +111,10 @@ section! {
         /// Longest time between two whole flushes of the CommitLog.
         flush_commit_log_thorough_interval: i32 = 10_000,
             "flushCommitLogThoroughInterval" unit("ms") at_least(1);
-        /// Longest time between two whole copies from the transient pool.
+        /// Longest time between two whole copies from the pool of transientStorePoolEnable: there
+        /// is no such pool.
         commit_commit_log_thorough_interval: i32 = 200,
-            "commitCommitLogThoroughInterval" unit("ms") later;
+            "commitCommitLogThoroughInterval" unit("ms") unused;
         /// Longest time between two whole flushes of the ConsumeQueues.
         flush_consume_queue_thorough_interval: i32 = 60_000,
             "flushConsumeQueueThoroughInterval" unit("ms") at_least(1);
@@ -171,7 +174,7 @@ section! {
         /// Remove the oldest files, expired or not, when the disk is nearly full.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable" star live;
         /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is
-        /// always done, for a window ahead of the writer.
+        /// always done, in small steps, for the next commitLogWarmAheadBytes.
         warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
         /// How much of the CommitLog ahead of the writer is in memory, and locked there as far as
         /// the system permits. Not RocketMQ's.
@@ -213,12 +216,17 @@ section! {
             "osPageCacheBusyTimeOutMills" unit("ms") at_least(1) live;
         /// Most messages that a query by unique key answers.
         default_query_max_num: i32 = 32, "defaultQueryMaxNum" at_least(1) live;
-        /// Write to a pool of locked memory first, to the file later.
-        transient_store_pool_enable: bool = false, "transientStorePoolEnable" star later;
-        /// Buffers of that pool, each as long as a CommitLog file.
-        transient_store_pool_size: i32 = 5, "transientStorePoolSize" later;
-        /// Refuse a send when no buffer of that pool is free.
-        fast_fail_if_no_buffer_in_store_pool: bool = false, "fastFailIfNoBufferInStorePool" later;
+        /// RocketMQ writes to a pool of locked memory first and to the file later, so that sends do
+        /// not wait for the page cache; what is in the pool when its process is killed is lost.
+        /// Here sends always go to the file, the next pages of which are kept ready
+        /// (commitLogWarmAheadBytes), and a killed process loses nothing.
+        transient_store_pool_enable: bool = false, "transientStorePoolEnable" star
+            instead("no effect: sends go to the file, whose next pages are kept ready in memory");
+        /// Buffers of that pool: there is no such pool.
+        transient_store_pool_size: i32 = 5, "transientStorePoolSize" unused;
+        /// Refuse a send when no buffer of that pool is free: there is no such pool.
+        fast_fail_if_no_buffer_in_store_pool: bool = false, "fastFailIfNoBufferInStorePool"
+            instead("no effect: there is no pool that could have no buffer");
         /// DLedger mode: the log is a Raft log.
         enable_d_leger_commit_log: bool = false, "enableDLegerCommitLog" later;
         /// DLedger mode: name of the group.

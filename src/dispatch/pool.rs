@@ -28,7 +28,8 @@ pub type Work = Box<dyn Fn(Request) + Send + Sync>;
 enum Job {
     /// Requests of one connection, in their order.
     Requests(VecDeque<Request>),
-    Task(Box<dyn FnOnce() + Send>),
+    /// A piece of work, and since when it waits.
+    Task(Box<dyn FnOnce() + Send>, Instant),
 }
 
 pub struct Pool {
@@ -171,7 +172,7 @@ impl Pool {
     /// Queues a piece of work that is not a request any more, whatever the capacity.
     pub fn push_task(self: &Arc<Self>, task: Box<dyn FnOnce() + Send>) {
         self.queued.fetch_add(1, Ordering::SeqCst);
-        self.add(Job::Task(task));
+        self.add(Job::Task(task, Instant::now()));
         self.wake();
     }
 
@@ -248,7 +249,7 @@ impl Pool {
         let cork = net::cork();
         match job {
             Job::Requests(batch) => self.handle(seat, batch),
-            Job::Task(task) => {
+            Job::Task(task, _) => {
                 seat.begin(VecDeque::new());
                 self.queued.fetch_sub(1, Ordering::SeqCst);
                 if catch_unwind(AssertUnwindSafe(task)).is_err() {
@@ -327,11 +328,12 @@ impl Pool {
         front
     }
 
-    /// Since when the oldest queued request waits.
+    /// Since when the oldest queued job waits.
     fn oldest(&self) -> Option<Instant> {
         match self.peek().front() {
             Some(Job::Requests(batch)) => batch.front().map(|request| request.arrived),
-            _ => None,
+            Some(Job::Task(_, since)) => Some(*since),
+            None => None,
         }
     }
 

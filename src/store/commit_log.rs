@@ -5,7 +5,7 @@
 //! under the lock, except at the roll to the next file, which the allocate thread has made ready.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::consume_queue::Queue;
 use super::mapped::MappedFile;
 use super::multi;
 use super::segments::Segments;
-use super::status::PutStatus;
+use super::status::{Busy, PutStatus};
 use crate::base::clock;
 use crate::message::record::{self, BLANK_BYTES, Encoded};
 
@@ -50,6 +50,8 @@ pub struct CommitLog {
     tail: Mutex<Tail>,
     /// When the put lock was taken, in ms; 0 while it is free.
     held_since: AtomicI64,
+    /// Who holds it changes to the next file.
+    changing: AtomicBool,
     /// Store time of the newest record.
     store_timestamp: AtomicI64,
 }
@@ -81,6 +83,7 @@ impl CommitLog {
             allocate,
             tail: Mutex::new(tail),
             held_since: AtomicI64::new(0),
+            changing: AtomicBool::new(false),
             store_timestamp: AtomicI64::new(store_timestamp),
         }
     }
@@ -161,6 +164,14 @@ impl CommitLog {
         if len + BLANK_BYTES <= left {
             return Ok((tail.file.as_deref().expect("bytes left in no file"), false));
         }
+        self.changing.store(true, Ordering::Relaxed);
+        let changed = self.change_file(tail);
+        self.changing.store(false, Ordering::Relaxed);
+        Ok((changed?, true))
+    }
+
+    /// Seals the current file and takes the next one.
+    fn change_file<'a>(&self, tail: &'a mut Tail) -> Result<&'a MappedFile, Full> {
         let start = tail.file.as_ref().map_or(self.segments.max_offset(), |file| file.end());
         // Sealing must not fail any more once the next file is taken: nobody makes it again.
         if let Some(file) = &tail.file {
@@ -171,7 +182,7 @@ impl CommitLog {
             seal(file).map_err(|e| refused("seal", file, &e))?;
         }
         self.segments.push(next.clone());
-        Ok((tail.file.insert(next), true))
+        Ok(tail.file.insert(next))
     }
 
     /// Takes the put lock and the time.
@@ -187,6 +198,23 @@ impl CommitLog {
         match self.held_since.load(Ordering::Relaxed) {
             0 => 0,
             since => (clock::now_ms() - since).max(0),
+        }
+    }
+
+    /// Holds the put lock as if it had been taken `ms` ago.
+    #[cfg(test)]
+    pub fn hold(&self, ms: i64, changing: bool) -> impl Drop + '_ {
+        let (lock, now) = self.lock();
+        self.held_since.store(now - ms, Ordering::Relaxed);
+        self.changing.store(changing, Ordering::Relaxed);
+        lock
+    }
+
+    /// What holds the put lock, should it be held.
+    pub fn doing(&self) -> Busy {
+        match self.changing.load(Ordering::Relaxed) {
+            true => Busy::FileChange,
+            false => Busy::PageCache,
         }
     }
 

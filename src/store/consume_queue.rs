@@ -4,6 +4,8 @@
 //! of queue offset `q` stands at byte `q * 20` of the queue's files. Only dispatch appends; any
 //! number of threads read up to the published end.
 
+use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -86,6 +88,21 @@ impl Units {
     pub fn iter(&self) -> impl Iterator<Item = Unit> + '_ {
         let bytes = self.file.bytes(self.position, self.len).unwrap_or_default();
         bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes)
+    }
+
+    /// Whether the first `count` of them are in memory.
+    pub(super) fn are_resident(&self, count: usize) -> bool {
+        self.file.is_resident(self.bytes(count))
+    }
+
+    /// Reads the first `count` of them into memory.
+    pub(super) fn read_in(&self, count: usize) -> io::Result<()> {
+        self.file.will_need(self.bytes(count))?;
+        self.file.read_in(self.bytes(count))
+    }
+
+    fn bytes(&self, count: usize) -> Range<usize> {
+        self.position..self.position + self.len.min(count.saturating_mul(UNIT_BYTES))
     }
 }
 

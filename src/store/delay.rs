@@ -212,6 +212,14 @@ impl Delivery {
                 turn = Turn::NotBefore(due);
                 break;
             }
+            // Those that wait longest are old, and stand scattered over the log.
+            if self.store.is_on_disk(unit.physical_offset)
+                && let Err(e) = self.store.warm(topic::SCHEDULE, level - 1, offset, &|_| true)
+            {
+                log::error!(target: "store", "a delayed message: {e}");
+                turn = Turn::Failed;
+                break;
+            }
             match self.deliver(level, unit) {
                 Ok(put) => wait = put.or(wait),
                 Err(status) => {

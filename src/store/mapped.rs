@@ -315,6 +315,41 @@ impl MappedFile {
         done
     }
 
+    /// Whether all pages of `range` are in memory, so that reading them waits for no disk.
+    pub fn is_resident(&self, range: Range<usize>) -> bool {
+        const PAGES: usize = 512;
+        let range = self.pages(range);
+        let mut found = [0u8; PAGES];
+        range.clone().step_by(PAGES * PAGE_BYTES).all(|at| {
+            let len = (range.end - at).min(PAGES * PAGE_BYTES);
+            let pages = len.div_ceil(PAGE_BYTES);
+            // SAFETY: `pages` keeps the range within the mapping; the kernel writes one byte a
+            // page, at most `PAGES`.
+            let told = unsafe {
+                libc::mincore(self.map.as_mut_ptr().add(at).cast(), len, found.as_mut_ptr())
+            };
+            // What the kernel does not tell is taken to be there: reading finds out.
+            told != 0 || found[..pages].iter().all(|page| page & 1 == 1)
+        })
+    }
+
+    /// Has the disk begin to read what of `range` is not in memory.
+    pub fn will_need(&self, range: Range<usize>) -> io::Result<()> {
+        let range = self.pages(range);
+        self.map.advise_range(Advice::WillNeed, range.start, range.len())
+    }
+
+    /// Waits until all of `range` is in memory, readable without a fault. An error, and no signal,
+    /// when the disk cannot give it.
+    pub fn read_in(&self, range: Range<usize>) -> io::Result<()> {
+        let range = self.pages(range);
+        match self.map.advise_range(Advice::PopulateRead, range.start, range.len()) {
+            // Linux before 5.14: the reader will wait.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Keeps every page of the file in memory from its first use on (mlock).
     pub fn lock(&self) -> io::Result<()> {
         // SAFETY: the whole mapping, which lives as long as `self`.

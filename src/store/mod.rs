@@ -8,6 +8,7 @@ pub mod allocate;
 pub mod check;
 pub mod checkpoint;
 mod clean;
+mod cold;
 pub mod commit_log;
 pub mod consume_queue;
 pub mod consume_queue_ext;
@@ -50,6 +51,7 @@ use crate::sys;
 use allocate::Allocate;
 use checkpoint::Checkpoint;
 use clean::{Asked, Clean, Consumed};
+use cold::Cold;
 use commit_log::CommitLog;
 use disk::Disk;
 use durable::Durable;
@@ -71,7 +73,7 @@ pub use put::Put;
 pub use query::QueryResult;
 pub use read::{GetResult, Pass};
 pub use reput::{Arrival, Listener};
-pub use status::{GetStatus, PutStatus};
+pub use status::{Busy, GetStatus, PutStatus};
 
 /// How often rates are sampled.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
@@ -99,6 +101,7 @@ pub struct Store {
     asked: Arc<Asked>,
     consumed: Arc<OnceLock<Consumed>>,
     stats: Arc<Stats>,
+    cold: Cold,
     /// No puts any more.
     stopping: AtomicBool,
     /// Of the threads that work by time.
@@ -159,6 +162,7 @@ impl Store {
             asked: Arc::default(),
             consumed: Arc::default(),
             stats: Arc::default(),
+            cold: Cold::default(),
             stopping: AtomicBool::new(false),
             stop: Stop::new(),
             threads: Mutex::default(),
@@ -172,6 +176,7 @@ impl Store {
     /// Starts the threads. From here on a crash is noticed by the next start.
     pub fn start(&self) -> Result<()> {
         self.set_abort()?;
+        cold::advise(self.log.segments());
         let clean = Clean {
             segments: self.log.segments().clone(),
             queues: self.queues.clone(),

@@ -10,7 +10,9 @@ use super::commit_log::Appended;
 use super::consume_queue::Queue;
 use super::durable::{Done, GroupHook, WaitFor};
 use super::multi;
-use super::status::PutStatus;
+use super::running::Refusal;
+use super::stats::Cause;
+use super::status::{Busy, PutStatus};
 use crate::base::limits::PROPERTIES_BYTES_MAX;
 use crate::config::{BrokerConfig, BrokerRole, FlushDiskType};
 use crate::message::batch::Messages;
@@ -170,7 +172,7 @@ impl Store {
                 stored(config, appended)
             }
             Err(status) => {
-                self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+                self.count_refused(status);
                 Put::refused(status)
             }
         }
@@ -184,10 +186,7 @@ impl Store {
         {
             return Err(PutStatus::ServiceNotAvailable);
         }
-        if self.is_page_cache_busy() {
-            return Err(PutStatus::OsPageCacheBusy);
-        }
-        Ok(())
+        self.busy().map_or(Ok(()), |busy| Err(PutStatus::OsPageCacheBusy(busy)))
     }
 
     /// Appends encoded records of one queue, a single one also for other queues.
@@ -225,12 +224,34 @@ impl Store {
         self.durable.set_group_hook(hook);
     }
 
-    /// Whether one append holds the log for too long: the disk does not keep up.
-    pub fn is_page_cache_busy(&self) -> bool {
+    /// What holds the log for too long, if anything does.
+    pub fn busy(&self) -> Option<Busy> {
         let held = self.log.lock_held_ms();
-        held != 0
+        let busy = held != 0
             && held > self.config.get().store.os_page_cache_busy_time_out_mills
-            && held < LOCK_HELD_MS_MAX
+            && held < LOCK_HELD_MS_MAX;
+        busy.then(|| self.log.doing())
+    }
+
+    /// The same, of a put that is refused for it before it gets here.
+    pub fn refused_as_busy(&self) -> Option<Busy> {
+        self.busy().inspect(|busy| self.stats.refused(Cause::from(*busy)))
+    }
+
+    /// Counts a put that was refused for something that will pass, or that wants an operator.
+    fn count_refused(&self, status: PutStatus) {
+        self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+        match status {
+            PutStatus::OsPageCacheBusy(busy) => self.stats.refused(Cause::from(busy)),
+            PutStatus::CreateMapedFileFailed => self.stats.refused(Cause::NoNextFile),
+            PutStatus::ServiceNotAvailable if self.flags.has(Refusal::DiskFull) => {
+                self.stats.refused(Cause::DiskFull);
+            }
+            PutStatus::ServiceNotAvailable if !self.flags.is_writeable() => {
+                self.stats.refused(Cause::DiskError);
+            }
+            _ => {}
+        }
     }
 
     /// For how many ms the put lock has been held without a break.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Store;
+use super::cold::{Cold, State, Wanted};
 use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
 use super::consume_queue_ext::{self, ExtUnit};
@@ -41,6 +42,9 @@ pub struct GetResult {
     pub suggest_slave: bool,
     /// Bytes from the last record looked at to the end of the log; `None` when it looked at none.
     pub behind_bytes: Option<i64>,
+    /// A reader of old messages will soon be at this queue offset, from which on the disk has not
+    /// been asked yet: `Store::warm` wants to be called there. Set by `get_now`.
+    pub ahead: Option<i64>,
 }
 
 impl GetResult {
@@ -55,6 +59,7 @@ impl GetResult {
             count: 0,
             suggest_slave: false,
             behind_bytes: None,
+            ahead: None,
         }
     }
 }
@@ -84,11 +89,29 @@ impl Store {
         pass: &Pass,
     ) -> GetResult {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, pass);
+        let result = self.look_up(topic, queue_id, offset, max_count, pass, None);
+        let result = result.expect("a get that may wait has a result");
         self.stats.get(result.count.into(), began.elapsed());
         result
     }
 
+    /// The same without waiting for the disk: `None` when something has to be read from there, by
+    /// `warm` on a thread that may wait.
+    pub fn get_now(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_count: i32,
+        pass: &Pass,
+    ) -> Option<GetResult> {
+        let began = Instant::now();
+        let result = self.look_up(topic, queue_id, offset, max_count, pass, Some(&self.cold))?;
+        self.stats.get(result.count.into(), began.elapsed());
+        Some(result)
+    }
+
+    /// `None`: `cold` says that this has to wait for the disk.
     fn look_up(
         &self,
         topic: &str,
@@ -96,10 +119,11 @@ impl Store {
         offset: i64,
         max_count: i32,
         pass: &Pass,
-    ) -> GetResult {
+        cold: Option<&Cold>,
+    ) -> Option<GetResult> {
         let config = self.config.get();
         let at_master = |next| if keeps_offset(&config) { offset } else { next };
-        let nothing = |status, next, range| GetResult::empty(status, at_master(next), range);
+        let nothing = |status, next, range| Some(GetResult::empty(status, at_master(next), range));
         let Some(queue) = self.queues.get(topic, queue_id) else {
             return nothing(GetStatus::NoMessageInQueue, 0, (0, 0));
         };
@@ -123,19 +147,28 @@ impl Store {
         };
         let limits = Limits::new(&config.store, max_count, &self.log);
         let check_below = limits.cold_below.max(self.written_from);
+        let mut ahead = None;
+        if let Some(cold) = cold {
+            let wanted = Wanted { queue: &queue, units: &units, limits: &limits, pass };
+            match wanted.state(&self.log, check_below) {
+                State::Recent => {}
+                State::Resident => ahead = cold.next(&queue, offset),
+                State::OnDisk => return None,
+            }
+        }
         let check = |offset, unit: Unit| match unit.physical_offset < check_below {
             true => self.checked(&queue, offset, unit),
             false => Some(unit),
         };
         let mut scan = Scan::new(&self.log, &queue, &limits);
         let mut scanned = 0;
-        for unit in units.iter().take(SCAN_UNITS_MIN.max(limits.count)) {
+        for unit in units.iter().take(limits.units()) {
             if !scan.unit(unit, pass, |unit| check(offset + scanned, unit)) {
                 break;
             }
             scanned += 1;
         }
-        scan.result(offset + scanned, (min, max))
+        Some(GetResult { ahead, ..scan.result(offset + scanned, (min, max)) })
     }
 
     /// Offset of the queue's next message; 0 for a queue that is not there.
@@ -227,6 +260,11 @@ impl Store {
         (view.topic() == topic && view.queue_offset() == offset).then_some(record)
     }
 
+    /// Physical offset from which on records are taken to be in memory, if this process wrote them.
+    pub(super) fn recent_from(&self) -> i64 {
+        Limits::new(&self.config.get().store, 1, &self.log).cold_below
+    }
+
     /// Whether the message at a queue offset is young enough to be in the page cache. So is one
     /// that is not there.
     pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
@@ -242,7 +280,7 @@ fn keeps_offset(config: &BrokerConfig) -> bool {
 }
 
 /// How much one get may return.
-struct Limits {
+pub(super) struct Limits {
     count: usize,
     hot: (usize, usize),
     cold: (usize, usize),
@@ -276,6 +314,18 @@ impl Limits {
     fn is_old(&self, physical_offset: i64) -> bool {
         physical_offset < self.cold_below
     }
+
+    /// Most messages and bytes of an answer with a record at this physical offset.
+    pub(super) fn at(&self, physical_offset: i64) -> (usize, usize) {
+        let old = self.is_old(physical_offset);
+        let (bytes, count) = if old { self.cold } else { self.hot };
+        (self.count.min(count), bytes)
+    }
+
+    /// How many units a get looks at, at most.
+    pub(super) fn units(&self) -> usize {
+        SCAN_UNITS_MIN.max(self.count)
+    }
 }
 
 fn memory_bytes() -> u64 {
@@ -294,7 +344,7 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn unit(&self, queue: &Queue, tags_code: i64) -> bool {
+    pub(super) fn unit(&self, queue: &Queue, tags_code: i64) -> bool {
         if !consume_queue_ext::is_address(tags_code) {
             return (self.tags)(tags_code);
         }
@@ -379,10 +429,8 @@ impl<'a> Scan<'a> {
     }
 
     fn is_full(&self, physical_offset: i64, size: usize) -> bool {
-        let old = self.limits.is_old(physical_offset);
-        let (bytes, count) = if old { self.limits.cold } else { self.limits.hot };
-        let more = self.bytes.saturating_add(size);
-        self.count > 0 && (self.count >= self.limits.count.min(count) || more > bytes)
+        let (count, bytes) = self.limits.at(physical_offset);
+        self.count > 0 && (self.count >= count || self.bytes.saturating_add(size) > bytes)
     }
 
     /// Where in `file`, which is changed when necessary, the unit's record begins; `None` when it

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::status::Busy;
 use crate::base::clock;
 
 /// Upper bounds in ms of the buckets of `putMessageDistributeTime`, and their names.
@@ -49,11 +50,54 @@ pub struct Stats {
     pub unconsumed_deleted_bytes: AtomicI64,
     /// Reads that met a message whose record is damaged, and was passed over.
     pub damaged_messages: AtomicI64,
+    /// How often old messages were read from the disk, ahead of a reader or for one that waits.
+    pub cold_reads: AtomicI64,
+    /// Bytes of the log that these wanted in memory.
+    pub cold_bytes: AtomicI64,
     /// Units of consume queues that were damaged and made again.
     pub repaired_units: AtomicI64,
+    refused: [AtomicI64; Cause::ALL.len()],
     distribution: [AtomicI64; DISTRIBUTION.len()],
     latency: Latency,
     windows: Mutex<Windows>,
+}
+
+/// Why puts are refused, other than for what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// See `Busy`.
+    PageCache,
+    FileChange,
+    /// The next file of the log could not be made in time.
+    NoNextFile,
+    DiskFull,
+    /// Something could not be written: the log, a queue, the index.
+    DiskError,
+}
+
+impl Cause {
+    const ALL: [Cause; 5] =
+        [Cause::PageCache, Cause::FileChange, Cause::NoNextFile, Cause::DiskFull, Cause::DiskError];
+
+    /// In runtime info; not RocketMQ's.
+    fn key(self) -> &'static str {
+        match self {
+            Cause::PageCache => "putsRefusedPageCacheBusy",
+            Cause::FileChange => "putsRefusedFileChange",
+            Cause::NoNextFile => "putsRefusedNoNextFile",
+            Cause::DiskFull => "putsRefusedDiskFull",
+            Cause::DiskError => "putsRefusedDiskError",
+        }
+    }
+}
+
+impl From<Busy> for Cause {
+    fn from(busy: Busy) -> Cause {
+        match busy {
+            Busy::PageCache => Cause::PageCache,
+            Busy::FileChange => Cause::FileChange,
+        }
+    }
 }
 
 struct Latency([AtomicI64; LATENCY_BUCKETS]);
@@ -146,7 +190,7 @@ impl Stats {
         let times = self.put_times.load(Relaxed).max(1);
         let bytes = self.put_bytes.load(Relaxed);
         let rate = |of: fn(&Sample) -> i64| rates(&windows.samples, of);
-        vec![
+        let mut rows = vec![
             ("putMessageEntireTimeMax", self.put_longest_ms.load(Relaxed).to_string()),
             ("getMessageEntireTimeMax", self.get_longest_ms.load(Relaxed).to_string()),
             ("putMessageTimesTotal", times.to_string()),
@@ -161,10 +205,22 @@ impl Stats {
             ("getTotalTps", rate(|sample| sample.found + sample.missed)),
             ("getTransferedTps", rate(|sample| sample.transferred)),
             ("damagedMessagesMet", self.damaged_messages.load(Relaxed).to_string()),
+            ("coldReads", self.cold_reads.load(Relaxed).to_string()),
+            ("coldReadBytes", self.cold_bytes.load(Relaxed).to_string()),
             ("queueUnitsRepaired", self.repaired_units.load(Relaxed).to_string()),
             ("putLatency99", format!("{:.2}", windows.p99_ms)),
             ("putLatency999", format!("{:.2}", windows.p999_ms)),
-        ]
+        ];
+        rows.extend(
+            Cause::ALL
+                .map(|cause| (cause.key(), self.refused[cause as usize].load(Relaxed).to_string())),
+        );
+        rows
+    }
+
+    /// A put was refused.
+    pub fn refused(&self, cause: Cause) {
+        self.refused[cause as usize].fetch_add(1, Relaxed);
     }
 
     fn windows(&self) -> MutexGuard<'_, Windows> {

@@ -21,8 +21,8 @@ pub enum PutStatus {
     PropertiesSizeExceeded,
     /// Not stored: no more light queues are made.
     LmqConsumeQueueNumExceeded,
-    /// Not stored: the log has been held by one append for too long.
-    OsPageCacheBusy,
+    /// Not stored: one append has held the log for longer than `osPageCacheBusyTimeOutMills`.
+    OsPageCacheBusy(Busy),
     /// Not stored for another reason.
     UnknownError,
 }
@@ -40,8 +40,27 @@ impl PutStatus {
             PutStatus::MessageIllegal => "MESSAGE_ILLEGAL",
             PutStatus::PropertiesSizeExceeded => "PROPERTIES_SIZE_EXCEEDED",
             PutStatus::LmqConsumeQueueNumExceeded => "LMQ_CONSUME_QUEUE_NUM_EXCEEDED",
-            PutStatus::OsPageCacheBusy => "OS_PAGECACHE_BUSY",
+            PutStatus::OsPageCacheBusy(_) => "OS_PAGECACHE_BUSY",
             PutStatus::UnknownError => "UNKNOWN_ERROR",
+        }
+    }
+}
+
+/// What the append that holds the log for too long is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// It copies a record: memory is short, or the disk behind the page cache does not keep up.
+    PageCache,
+    /// It seals a full file and goes on to the next one.
+    FileChange,
+}
+
+impl Busy {
+    /// For the remark of an answer.
+    pub fn text(self) -> &'static str {
+        match self {
+            Busy::PageCache => "a message is waiting for the page cache",
+            Busy::FileChange => "the log is changing to its next file",
         }
     }
 }

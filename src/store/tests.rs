@@ -312,3 +312,34 @@ fn refuses_what_is_too_long_or_not_for_it() {
     let slave = open_with(config).unwrap();
     assert_eq!(slave.put(&message("T", 0, b"x")).status, PutStatus::ServiceNotAvailable);
 }
+
+#[test]
+fn what_holds_the_log_for_too_long_is_told_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = fixture::start(dir.path());
+    let put = || store.put(&message("T", 0, b"x")).status;
+    let counted = |name: &str| {
+        let info = store.stats().runtime_info();
+        info.into_iter().find(|(key, _)| *key == name).unwrap().1
+    };
+    assert_eq!(put(), PutStatus::PutOk);
+    let limit = store.config.get().store.os_page_cache_busy_time_out_mills;
+    let held = store.log.hold(limit + 500, false);
+    assert_eq!(put(), PutStatus::OsPageCacheBusy(Busy::PageCache));
+    assert_eq!(store.refused_as_busy(), Some(Busy::PageCache));
+    drop(held);
+    let held = store.log.hold(limit + 500, true);
+    assert_eq!(put(), PutStatus::OsPageCacheBusy(Busy::FileChange));
+    drop(held);
+    assert_eq!(store.busy(), None);
+    store.flags.set(Refusal::DiskFull, "full");
+    assert_eq!(put(), PutStatus::ServiceNotAvailable);
+    store.flags.clear(Refusal::DiskFull);
+    store.flags.set(Refusal::QueueError, "broken");
+    assert_eq!(put(), PutStatus::ServiceNotAvailable);
+    let names = ["PageCacheBusy", "FileChange", "NoNextFile", "DiskFull", "DiskError"];
+    let counts = names.map(|name| counted(&format!("putsRefused{name}")));
+    assert_eq!(counts, ["2", "1", "0", "1", "1"]);
+    assert_eq!(counted("putMessageFailedTimes"), "4");
+    store.stop();
+}

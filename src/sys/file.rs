@@ -215,6 +215,18 @@ pub fn sync_all_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel forget the pages of a file, for tests of what has to come from the disk. Those
+/// that are mapped, or that the file system has nowhere else, stay.
+#[cfg(test)]
+pub fn forget(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    // SAFETY: a descriptor and numbers.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 /// Bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

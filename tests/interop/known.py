@@ -10,7 +10,18 @@ DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 with open(os.path.join(DATA, "config", "more.txt"), encoding="ascii") as _file:
     MORE_KEYS = set(_file.read().split())
 # Counters of the runtime info that only ours has.
-MORE_COUNTERS = {"unconsumedDeletedBytes", "damagedMessagesMet", "queueUnitsRepaired"}
+MORE_COUNTERS = {
+    "unconsumedDeletedBytes",
+    "damagedMessagesMet",
+    "queueUnitsRepaired",
+    "coldReads",
+    "coldReadBytes",
+    "putsRefusedPageCacheBusy",
+    "putsRefusedFileChange",
+    "putsRefusedNoNextFile",
+    "putsRefusedDiskFull",
+    "putsRefusedDiskError",
+}
 # Runtime info whose form depends on the moment: before or after the first minute, bytes or KiB.
 BY_CHANCE = {"putMessageDistributeTime", "remainHowManyDataToFlush"}
 

@@ -47,7 +47,7 @@ fn add_identity(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     set(table, "runtime", run_time(clock::now_ms() - broker.boot_ms));
     let accept = config.start_accept_send_request_time_stamp;
     set(table, "startAcceptSendRequestTimeStamp", accept);
-    // Of a pool of direct memory that this store does not need.
+    // Of the pool of transientStorePoolEnable, which there is not: what RocketMQ says without one.
     set(table, "remainTransientStoreBufferNumbs", i32::MAX);
 }
 
