@@ -34,15 +34,16 @@ section! {
         /// Folder of all state of this broker; no two brokers may share it.
         store_path_root_dir: String = in_home("store"),
             "storePathRootDir" usually("$HOME/store") star fixed;
-        /// Folder of the CommitLog.
+        /// Folder of the CommitLog, or several with commas between them: they get its files in
+        /// turn, but no new one while they are fuller than diskSpaceCleanForciblyRatio.
         store_path_commit_log: Option<String> = None,
             "storePathCommitLog" usually("<storePathRootDir>/commitlog") star fixed;
         /// Folder of the log of DLedger mode.
         store_path_d_ledger_commit_log: Option<String> = None,
             "storePathDLedgerCommitLog" star fixed later;
-        /// Further CommitLog folders that are only read.
+        /// Further CommitLog folders, with commas between them; no file is made there.
         read_only_commit_log_store_paths: Option<String> = None,
-            "readOnlyCommitLogStorePaths" fixed later;
+            "readOnlyCommitLogStorePaths" fixed;
         /// Length of one CommitLog file. A store keeps the length that it was made with.
         mapped_file_size_commit_log: i32 = 1_073_741_824,
             "mappedFileSizeCommitLog" unit("bytes") at_least(4096);
@@ -269,12 +270,17 @@ impl StoreConfig {
         PathBuf::from(&self.store_path_root_dir)
     }
 
-    /// Folder of the CommitLog: the first one when several are named.
-    pub fn commit_log_dir(&self) -> PathBuf {
+    /// Folders of the CommitLog.
+    pub fn commit_log_dirs(&self) -> Vec<PathBuf> {
         match &self.store_path_commit_log {
-            Some(paths) => PathBuf::from(paths.split(',').next().unwrap_or_default()),
-            None => self.root().join("commitlog"),
+            Some(paths) => paths_of(paths),
+            None => vec![self.root().join("commitlog")],
         }
+    }
+
+    /// Folders of the CommitLog that are only read.
+    pub fn read_only_commit_log_dirs(&self) -> Vec<PathBuf> {
+        self.read_only_commit_log_store_paths.as_deref().map(paths_of).unwrap_or_default()
     }
 
     /// Small files below `root`: a CommitLog of 1 MiB files.
@@ -294,4 +300,9 @@ impl Default for StoreConfig {
     fn default() -> StoreConfig {
         StoreConfig::new()
     }
+}
+
+/// The paths of a list with commas.
+fn paths_of(list: &str) -> Vec<PathBuf> {
+    list.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }

@@ -2,6 +2,7 @@
 //! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -207,9 +208,9 @@ impl Allocate {
 
     /// A file with all its disk blocks, durable in its directory.
     fn create(&self, start: i64) -> Result<MappedFile> {
-        let dir = self.segments.dir();
-        sys::file::make_dirs_durably(dir).what(|| format!("create {}", dir.display()))?;
         let path = self.segments.path(start);
+        let dir = path.parent().unwrap_or(Path::new("."));
+        sys::file::make_dirs_durably(dir).what(|| format!("create {}", dir.display()))?;
         let file = MappedFile::create(&path, start, self.segments.size())?;
         let durable = || file.sync_length().and_then(|()| sys::file::sync_dir(dir));
         let ready = file.reserve_all().and_then(|()| durable());

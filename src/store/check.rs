@@ -44,10 +44,10 @@ impl Plan {
         let usual = StoreConfig::new();
         let sizes = config.unwrap_or(&usual);
         let named = config.map(|config| {
-            let paths = config.store_path_commit_log.iter().flat_map(|paths| paths.split(','));
-            paths.map(|path| PathBuf::from(path.trim())).collect::<Vec<_>>()
+            let named = config.store_path_commit_log.is_some();
+            let dirs = if named { config.commit_log_dirs() } else { vec![root.join("commitlog")] };
+            dirs.into_iter().chain(config.read_only_commit_log_dirs()).collect::<Vec<_>>()
         });
-        let named = named.filter(|dirs| !dirs.is_empty());
         let queue_bytes = sizes.mapped_file_size_consume_queue.max(1) as u64;
         Plan {
             root: root.to_owned(),

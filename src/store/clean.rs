@@ -13,7 +13,7 @@ use super::index::Index;
 use super::mapped::MappedFile;
 use super::queues::QueueTable;
 use super::reput::Reput;
-use super::segments::Segments;
+use super::segments::{self, Segments};
 use super::stats::Stats;
 use crate::base::Result;
 use crate::base::clock;
@@ -161,8 +161,7 @@ impl Clean {
         let handle = open.what(|| format!("open {}", first.path().display()))?;
         if let Some(file) = self.segments.remove_oldest()? {
             // Or after a power cut the name may be there again, and the file shorter.
-            let dir = self.segments.dir();
-            sys::file::sync_dir(dir).what(|| format!("sync directory {}", dir.display()))?;
+            segments::sync_dir_of(&file)?;
             rounds.leaving.push(Leaving { file, handle, since: Instant::now() });
         }
         Ok(())

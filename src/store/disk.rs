@@ -15,12 +15,12 @@ use crate::sys::file::Space;
 /// Space of a file system, as `sys::file::space` tells it.
 type SpaceOf = dyn Fn(&Path) -> io::Result<Space> + Send + Sync;
 
-/// One file system below the store.
+/// A file system below the store, or several that hold one thing together.
 struct Place {
-    path: PathBuf,
-    /// Used percent; -1 = unknown.
+    paths: Vec<PathBuf>,
+    /// Used percent of the one that is least full; -1 = unknown.
     percent: AtomicI32,
-    /// Bytes that the broker may still use; `i64::MAX` = unknown.
+    /// Bytes that the broker may still use of the one that has most; `i64::MAX` = unknown.
     free: AtomicI64,
 }
 
@@ -42,14 +42,16 @@ pub enum Need {
 
 impl Disk {
     /// Of the directories of commit log, consume queues and index.
-    pub fn new(commit_log: &Path, queues: &Path, index: &Path) -> Disk {
-        Disk::told_by([commit_log, queues, index], Box::new(sys::file::space))
+    pub fn new(commit_log: Vec<PathBuf>, queues: &Path, index: &Path) -> Disk {
+        let mut disk = Disk::told_by([queues, queues, index], Box::new(sys::file::space));
+        disk.places[0].paths = commit_log;
+        disk
     }
 
     /// The same, with the space that `space_of` tells.
     pub(super) fn told_by(paths: [&Path; 3], space_of: Box<SpaceOf>) -> Disk {
         let place = |path: &Path| Place {
-            path: path.to_path_buf(),
+            paths: vec![path.to_path_buf()],
             percent: AtomicI32::new(-1),
             free: AtomicI64::new(i64::MAX),
         };
@@ -59,20 +61,39 @@ impl Disk {
     /// Looks again.
     pub fn look(&self) {
         for place in &self.places {
-            // The nearest existing parent stands for a directory that is not there yet.
-            let existing = place.path.ancestors().find(|path| path.exists());
-            let space = existing.and_then(|path| (self.space_of)(path).ok());
-            let free = space.map_or(i64::MAX, |s| i64::try_from(s.available).unwrap_or(i64::MAX));
-            place.percent.store(space.map_or(-1, |space| space.used_percent()), Relaxed);
+            let spaces: Vec<Space> = place.paths.iter().filter_map(|p| self.space(p)).collect();
+            let free = spaces.iter().map(|space| space.available).max();
+            let free = free.map_or(i64::MAX, |free| i64::try_from(free).unwrap_or(i64::MAX));
+            let percent = spaces.iter().map(Space::used_percent).min().unwrap_or(-1);
+            place.percent.store(percent, Relaxed);
             place.free.store(free, Relaxed);
         }
+    }
+
+    fn space(&self, path: &Path) -> Option<Space> {
+        // The nearest existing parent stands for a directory that is not there yet.
+        let existing = path.ancestors().find(|path| path.exists())?;
+        (self.space_of)(existing).ok()
+    }
+
+    /// Of several directories of the commit log those that are to get no file.
+    pub fn full_log_dirs(&self, store: &StoreConfig) -> Vec<PathBuf> {
+        let dirs = &self.places[0].paths;
+        if dirs.len() < 2 {
+            return Vec::new();
+        }
+        let most = forcibly_percent(store);
+        let is_full = |dir: &&PathBuf| self.space(dir).is_some_and(|s| s.used_percent() > most);
+        dirs.iter().filter(is_full).cloned().collect()
     }
 
     /// Looks again, and sets or clears `DiskFull` by the commit log's.
     pub fn check(&self, flags: &RunningFlags, store: &StoreConfig) {
         self.look();
-        let Place { path, percent, free } = &self.places[0];
-        let (used, free, path) = (percent.load(Relaxed), free.load(Relaxed), path.display());
+        let Place { paths, percent, free } = &self.places[0];
+        let (used, free) = (percent.load(Relaxed), free.load(Relaxed));
+        let path = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let path = path.join(", ");
         if used > warning_percent(store) || free < store.disk_warning_free_bytes {
             let why = format!("disk of {path} is {used} % full, {free} bytes are free");
             if flags.set(Refusal::DiskFull, &why) {
@@ -86,7 +107,7 @@ impl Disk {
 
     /// What the disks of commit log and consume queues ask for.
     pub fn need(&self, store: &StoreConfig) -> Need {
-        let any = store.disk_space_clean_forcibly_ratio.clamp(30, 85).min(warning_percent(store));
+        let any = forcibly_percent(store);
         let expired = store.disk_max_used_space_ratio.clamp(10, 95);
         let need = |place: &Place| {
             let (used, free) = (place.percent.load(Relaxed), place.free.load(Relaxed));
@@ -116,6 +137,11 @@ fn warning_percent(store: &StoreConfig) -> i32 {
     store.disk_space_warning_level_ratio.clamp(35, 90)
 }
 
+/// Above this used percent files are deleted however young.
+fn forcibly_percent(store: &StoreConfig) -> i32 {
+    store.disk_space_clean_forcibly_ratio.clamp(30, 85).min(warning_percent(store))
+}
+
 /// Keeps a little space of the disk of `root` for the state files, when there is some.
 pub fn keep_reserve(root: &Path) {
     let Ok(space) = sys::file::space(root) else { return };
@@ -132,7 +158,7 @@ mod tests {
     #[test]
     fn knows_the_disk_of_a_directory_to_come() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new(&dir.path().join("a/b"), dir.path(), Path::new(""));
+        let disk = Disk::new(vec![dir.path().join("a/b")], dir.path(), Path::new(""));
         assert_eq!(disk.ratios(), [-1.0; 3]);
         let flags = RunningFlags::default();
         flags.set(Refusal::DiskFull, "full");

@@ -122,8 +122,7 @@ impl Store {
         foreign::refuse(&root)?;
         let clean = !layout::abort_file(&root).exists();
         let checkpoint = Arc::new(Checkpoint::open(&layout::checkpoint_file(&root))?);
-        let log_dir = commit_log_dir(&now.store)?;
-        let segments = Arc::new(Segments::load(&log_dir, file_bytes(&now.store)?)?);
+        let segments = Arc::new(load_log(&now.store)?);
         let queue_dir = layout::consume_queue_dir(&root);
         let mut ends = EndsFile::load(&layout::ends_file(&root));
         let found = recover_log(&now.store, &segments, &checkpoint, clean, ends.ends())?;
@@ -137,7 +136,8 @@ impl Store {
             now.store.flush_disk_type,
             now.store.commit_log_warm_ahead_bytes.into(),
         );
-        let disk = Arc::new(Disk::new(&log_dir, &queue_dir, &layout::index_dir(&root)));
+        let log_dirs = now.store.commit_log_dirs();
+        let disk = Arc::new(Disk::new(log_dirs, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
         let derived = Derived {
             queues: queues.clone(),
@@ -233,6 +233,7 @@ impl Store {
     fn start_watch(&self) -> Result<Handle> {
         let (stats, disk, flags) = (self.stats.clone(), self.disk.clone(), self.flags.clone());
         let (durable, reput) = (self.durable.clone(), self.reput.clone());
+        let segments = self.log.segments().clone();
         let config = self.config.clone();
         let sync = self.config.get().store.flush_disk_type == FlushDiskType::SyncFlush;
         let period = if sync { EXPIRE_PERIOD } else { SAMPLE_PERIOD };
@@ -247,7 +248,9 @@ impl Store {
                 stats.dispatch_max_behind.fetch_max(reput.behind_bytes(), Ordering::Relaxed);
                 stats.sample();
                 if samples.is_multiple_of(SAMPLES_PER_DISK_CHECK) {
-                    disk.check(&flags, &config.get().store);
+                    let store = &config.get().store;
+                    disk.check(&flags, store);
+                    segments.set_full(disk.full_log_dirs(store));
                     if !flags.has(Refusal::DiskFull) {
                         disk::keep_reserve(&root);
                     }
@@ -412,13 +415,14 @@ fn load_derived(
     Ok(Loaded { queues: Arc::new(queues), index: Arc::new(index), begin })
 }
 
-fn commit_log_dir(config: &StoreConfig) -> Result<PathBuf> {
-    match config.store_path_commit_log.as_deref() {
-        Some(paths) if paths.contains(',') => Err(Error::Config(format!(
-            "storePathCommitLog = {paths}: several directories are not supported yet"
-        ))),
-        _ => Ok(config.commit_log_dir()),
+fn load_log(config: &StoreConfig) -> Result<Segments> {
+    let (mut dirs, read_only) = (config.commit_log_dirs(), config.read_only_commit_log_dirs());
+    dirs.retain(|dir| !read_only.contains(dir));
+    if dirs.is_empty() {
+        let why = "storePathCommitLog names no directory that may be written";
+        return Err(Error::Config(why.to_owned()));
     }
+    Segments::load_spread(dirs, read_only, file_bytes(config)?)
 }
 
 fn ext_files(config: &StoreConfig, root: &Path) -> Option<ExtFiles> {

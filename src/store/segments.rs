@@ -1,4 +1,4 @@
-//! A directory of equally long mapped files that together are one long queue of bytes.
+//! Equally long mapped files that are one long queue of bytes, in one directory or in several.
 //!
 //! Each file is named by the offset of its first byte: 20 decimal digits.
 
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::layout;
 use super::mapped::{MappedFile, PAGE_BYTES};
@@ -16,10 +16,15 @@ use crate::sys;
 
 type Files = VecDeque<Arc<MappedFile>>;
 
-/// Contiguous files, oldest first. The directory is made when the first file is.
+/// Contiguous files, oldest first. A directory is made when its first file is.
 #[derive(Debug)]
 pub struct Segments {
-    dir: PathBuf,
+    /// Sorted; file number n goes into the one of number n modulo their count.
+    dirs: Vec<PathBuf>,
+    /// No file is made in these.
+    read_only: Vec<PathBuf>,
+    /// No file is made in these while there are others.
+    full: RwLock<Vec<PathBuf>>,
     size: usize,
     files: RwLock<Files>,
 }
@@ -27,8 +32,13 @@ pub struct Segments {
 impl Segments {
     /// No files yet, each to be `size` bytes long.
     pub fn new(dir: impl Into<PathBuf>, size: usize) -> Segments {
+        Segments::spread(vec![dir.into()], Vec::new(), size)
+    }
+
+    fn spread(mut dirs: Vec<PathBuf>, read_only: Vec<PathBuf>, size: usize) -> Segments {
         assert!(size > 0, "segments of no bytes");
-        Segments { dir: dir.into(), size, files: RwLock::new(Files::new()) }
+        dirs.sort_unstable();
+        Segments { dirs, read_only, full: RwLock::default(), size, files: RwLock::default() }
     }
 
     /// The files found in `dir`, each taken as completely written. An empty last file, left by a
@@ -36,20 +46,27 @@ impl Segments {
     /// its length back. Another name, a gap, or the length of another configuration is an error
     /// naming the file; directories are passed over.
     pub fn load(dir: impl Into<PathBuf>, size: usize) -> Result<Segments> {
-        let segments = Segments::new(dir, size);
-        let mut names = segments.names()?;
-        names.sort_unstable();
-        if let Some(&last) = names.last() {
-            let path = segments.path(last);
-            if fs::metadata(&path).is_ok_and(|meta| meta.len() == 0) {
-                sys::file::remove(&path).what(|| format!("remove {}", path.display()))?;
-                names.pop();
-            }
+        Segments::load_spread(vec![dir.into()], Vec::new(), size)
+    }
+
+    /// The same, of the files in all these directories; new ones go into `dirs` in turn.
+    pub fn load_spread(
+        dirs: Vec<PathBuf>,
+        read_only: Vec<PathBuf>,
+        size: usize,
+    ) -> Result<Segments> {
+        let segments = Segments::spread(dirs, read_only, size);
+        let mut found = segments.found()?;
+        found.sort_unstable();
+        if let Some((_, path)) = found.last()
+            && fs::metadata(path).is_ok_and(|meta| meta.len() == 0)
+        {
+            sys::file::remove(path).what(|| format!("remove {}", path.display()))?;
+            found.pop();
         }
-        segments.mend(&names)?;
-        let mut files = Files::with_capacity(names.len());
-        for start in names {
-            let path = segments.path(start);
+        segments.mend(&found)?;
+        let mut files = Files::with_capacity(found.len());
+        for (start, path) in found {
             if files.back().is_some_and(|last: &Arc<MappedFile>| last.end() != start) {
                 return Err(Error::Corrupt(format!(
                     "{}: does not follow the file before it",
@@ -64,55 +81,62 @@ impl Segments {
 
     /// Gives files of a wrong length the right one: what is missing reads as zeros, as damage. Not
     /// when all may be files of another `size`.
-    fn mend(&self, names: &[i64]) -> Result<()> {
-        let length = |start: &i64| fs::metadata(self.path(*start)).map(|meta| meta.len()).ok();
+    fn mend(&self, found: &[(i64, PathBuf)]) -> Result<()> {
+        let length = |path: &Path| fs::metadata(path).map(|meta| meta.len()).ok();
         let size = self.size as u64;
-        let known = names.iter().any(|start| length(start) == Some(size));
-        let follow = names.windows(2).all(|pair| pair[0] + self.size as i64 == pair[1]);
-        for start in names {
-            let Some(length) = length(start).filter(|length| *length != size) else { continue };
+        let known = found.iter().any(|(_, path)| length(path) == Some(size));
+        let follow = found.windows(2).all(|pair| pair[0].0 + self.size as i64 == pair[1].0);
+        for (_, path) in found {
+            let Some(length) = length(path).filter(|length| *length != size) else { continue };
             // One file alone, of so round a length, may have been made with that.
             if !follow || (!known && length.is_multiple_of(PAGE_BYTES as u64)) {
                 continue;
             }
-            let path = self.path(*start);
             log::error!(target: "store", "{}: {length} bytes long, gets its {size} back",
                 path.display());
-            sys::file::open(&path, fs::OpenOptions::new().write(true))
-                .and_then(|file| sys::file::set_len(&file, &path, size))
+            sys::file::open(path, fs::OpenOptions::new().write(true))
+                .and_then(|file| sys::file::set_len(&file, path, size))
                 .what(|| format!("mend {}", path.display()))?;
         }
         Ok(())
     }
 
-    /// Start offsets of the files in the directory, unsorted.
-    fn names(&self) -> Result<Vec<i64>> {
-        let what = || format!("read directory {}", self.dir.display());
-        let mut names = Vec::new();
-        for entry in sys::file::entries(&self.dir).what(what)? {
-            // `lost+found` and the like.
-            if entry.file_type().what(what)?.is_dir() {
-                continue;
+    /// Start offset and path of the files in the directories, unsorted.
+    fn found(&self) -> Result<Vec<(i64, PathBuf)>> {
+        let mut found = Vec::new();
+        for dir in self.dirs.iter().chain(&self.read_only) {
+            let what = || format!("read directory {}", dir.display());
+            for entry in sys::file::entries(dir).what(what)? {
+                // `lost+found` and the like.
+                if entry.file_type().what(what)?.is_dir() {
+                    continue;
+                }
+                let start = entry.file_name().to_str().and_then(layout::parse_segment);
+                let start = start.filter(|start| start.checked_add(self.size as i64).is_some());
+                let start = start.ok_or_else(|| {
+                    let path = entry.path();
+                    Error::Corrupt(format!("{}: not the name of a segment", path.display()))
+                })?;
+                found.push((start, entry.path()));
             }
-            let name = entry.file_name();
-            let start = name.to_str().and_then(layout::parse_segment);
-            let start = start.filter(|start| start.checked_add(self.size as i64).is_some());
-            names.push(start.ok_or_else(|| {
-                let path = self.dir.join(&name);
-                Error::Corrupt(format!("{}: not the name of a segment", path.display()))
-            })?);
         }
-        Ok(names)
+        Ok(found)
     }
 
-    /// Where the segment that begins at `start` lies.
+    /// Where the segment that begins at `start` is to be made.
     pub fn path(&self, start: i64) -> PathBuf {
-        self.dir.join(layout::segment_name(start))
+        let full = self.full.read().unwrap_or_else(PoisonError::into_inner);
+        let mut usable: Vec<_> = self.dirs.iter().filter(|dir| !full.contains(dir)).collect();
+        if usable.is_empty() {
+            usable = self.dirs.iter().collect();
+        }
+        let number = usize::try_from(start).unwrap_or(0) / self.size;
+        usable[number % usable.len()].join(layout::segment_name(start))
     }
 
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Says which directories are full: no file is made there while another has room.
+    pub fn set_full(&self, dirs: Vec<PathBuf>) {
+        *self.full.write().unwrap_or_else(PoisonError::into_inner) = dirs;
     }
 
     /// Length of each file in bytes.
@@ -176,8 +200,10 @@ impl Segments {
     /// to begin the queue with, rounded down to a multiple of the file size.
     pub fn roll(&self, start: i64) -> Result<Arc<MappedFile>> {
         let start = self.last().map_or(start - start % self.size as i64, |last| last.end());
-        sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
-        let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
+        let path = self.path(start);
+        let dir = path.parent().unwrap_or(Path::new("."));
+        sys::file::make_dirs(dir).what(|| format!("create {}", dir.display()))?;
+        let file = Arc::new(MappedFile::create(&path, start, self.size)?);
         self.push(file.clone());
         Ok(file)
     }
@@ -186,20 +212,16 @@ impl Segments {
     /// destroyed. For recovery, before anyone reads.
     pub fn truncate(&self, offset: i64) -> Result<()> {
         let mut files = self.write();
-        let count = files.len();
         while let Some(last) = files.back() {
             if last.start() > offset {
                 last.destroy()?;
+                // Or a power cut could bring it back, behind a log that was stopped in order since.
+                sync_dir_of(last)?;
                 files.pop_back();
             } else {
                 last.set_wrote(((offset - last.start()) as usize).min(self.size));
                 break;
             }
-        }
-        if files.len() < count {
-            // Or a power cut could bring them back, behind a log that was stopped in order since.
-            sys::file::sync_dir(&self.dir)
-                .what(|| format!("sync directory {}", self.dir.display()))?;
         }
         Ok(())
     }
@@ -232,12 +254,12 @@ impl Segments {
         for file in files {
             file.destroy()?;
         }
-        match sys::file::remove_dir(&self.dir) {
+        self.dirs.iter().try_for_each(|dir| match sys::file::remove_dir(dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(e).what(|| format!("remove {}", self.dir.display()))
+                Err(e).what(|| format!("remove {}", dir.display()))
             }
             _ => Ok(()),
-        }
+        })
     }
 
     /// Writes the bytes `from..to` to the disk.
@@ -260,6 +282,12 @@ impl Segments {
     fn write(&self) -> RwLockWriteGuard<'_, Files> {
         self.files.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Makes the removal of a file survive a power cut.
+pub fn sync_dir_of(file: &MappedFile) -> Result<()> {
+    let dir = file.path().parent().unwrap_or(Path::new("."));
+    sys::file::sync_dir(dir).what(|| format!("sync directory {}", dir.display()))
 }
 
 #[cfg(test)]
@@ -306,6 +334,38 @@ mod tests {
         assert!(!dir.path().join(layout::segment_name(8192)).exists());
         segments.destroy().unwrap();
         assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn several_directories_are_one_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c, old] = ["a", "b", "c", "old"].map(|name| dir.path().join(name));
+        let dirs = || vec![c.clone(), a.clone(), b.clone()];
+        let load = || Segments::load_spread(dirs(), vec![old.clone()], 4096);
+        let segments = load().unwrap();
+        let roll = || {
+            let file = segments.roll(0).unwrap();
+            assert!(file.append(&[1; 4096]).unwrap());
+            file.path().parent().unwrap().to_owned()
+        };
+        assert_eq!([roll(), roll(), roll(), roll()], [&*a, &*b, &*c, &*a]);
+        // As RocketMQ counts: file 4, 5, 6 of the two that have room.
+        segments.set_full(vec![b.clone()]);
+        assert_eq!([roll(), roll(), roll()], [&*a, &*c, &*a]);
+        segments.set_full(dirs());
+        assert_eq!(roll(), b);
+        drop(segments);
+        fs::create_dir(&old).unwrap();
+        let first = layout::segment_name(0);
+        fs::rename(a.join(&first), old.join(&first)).unwrap();
+        let segments = load().unwrap();
+        assert_eq!((segments.len(), segments.max_offset()), (8, 8 * 4096));
+        assert_eq!(segments.drop_oldest(2).unwrap(), 2);
+        assert!(!old.join(&first).exists() && !b.join(layout::segment_name(4096)).exists());
+        fs::copy(b.join(layout::segment_name(7 * 4096)), a.join(layout::segment_name(7 * 4096)))
+            .unwrap();
+        let twice = load().unwrap_err().to_string();
+        assert!(twice.contains("00000000000000028672: does not follow"), "{twice}");
     }
 
     #[test]

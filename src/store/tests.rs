@@ -343,3 +343,40 @@ fn what_holds_the_log_for_too_long_is_told_and_counted() {
     assert_eq!(counted("putMessageFailedTimes"), "4");
     store.stop();
 }
+
+#[test]
+fn the_log_lies_in_several_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let list = |names: &[&str]| {
+        let paths: Vec<_> = names.iter().map(|name| path(name).display().to_string()).collect();
+        Some(paths.join(","))
+    };
+    let mut config = config(&path("store"));
+    config.store.store_path_commit_log = list(&["b", "a", "old"]);
+    let all = numbered(600);
+    let count = |name: &str| fs::read_dir(path(name)).map_or(0, Iterator::count);
+    let mut old = 0;
+    for (round, some) in all.chunks(300).enumerate() {
+        let store = open_with(config.clone()).unwrap();
+        store.start().unwrap();
+        assert!(bodies(&store) == all[..round * 300]);
+        some.iter().for_each(|body| drop(put(&store, body)));
+        store.stop();
+        assert!(!path("store/commitlog").exists());
+        let counts = ["a", "b", "old"].map(count);
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        if round > 0 {
+            assert_eq!(counts[2], old, "a file was made where there should be none");
+        }
+        old = counts[2];
+        // From now on files are only read there.
+        config.store.read_only_commit_log_store_paths = list(&["old"]);
+    }
+    let store = open_with(config.clone()).unwrap();
+    assert!(bodies(&store) == all);
+    config.store.store_path_commit_log = list(&["old"]);
+    drop(store);
+    let error = open_with(config).err().unwrap().to_string();
+    assert!(error.contains("storePathCommitLog"), "{error}");
+}

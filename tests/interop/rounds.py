@@ -25,7 +25,7 @@ ROUNDS = [
     ("ferrocket", signal.SIGTERM),
 ]
 SMALL = {
-    "mappedFileSizeCommitLog": 256 << 10,
+    "mappedFileSizeCommitLog": 128 << 10,
     "mappedFileSizeConsumeQueue": 20 * 50,
     "maxHashSlotNum": 97,
     "maxIndexNum": 300,
@@ -43,7 +43,10 @@ class Rounds(stores.Store):
         super().__init__(ROUNDS[0][0], ROUNDS[0][1], folder)
         self.name = f"java {version} and ferrocket in turn"
         self.servers.java = version
-        self.servers.settings = SMALL
+        self.servers.settings = dict(SMALL)
+        if version == "4.9.7":  # the log in turn in two directories
+            dirs = ",".join(self.path(name) for name in ("log-b", "log-a"))
+            self.servers.settings["storePathCommitLog"] = dirs
         self.keys, self.counts = {}, [0] * QUEUES
         self.delayed = self.retried = 0
 

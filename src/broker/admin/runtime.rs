@@ -77,12 +77,17 @@ fn add_pools(broker: &Broker, table: &mut Table) {
 fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     let store = &broker.store;
     let [log, queue, _] = store.disk_ratios();
-    let dir = config.store.commit_log_dir();
+    let dirs = config.store.commit_log_dirs();
     // As Java prints a double, -1.0 of a disk that is unknown.
     set(table, "commitLogDiskRatio", format!("{log:?}"));
-    set(table, format!("commitLogDiskRatio_{}", dir.display()), format!("{log:?}"));
+    for dir in &dirs {
+        let used =
+            sys::file::space(dir).map_or(log, |space| f64::from(space.used_percent()) / 100.0);
+        let ratio = if dirs.len() > 1 { used } else { log };
+        set(table, format!("commitLogDiskRatio_{}", dir.display()), format!("{ratio:?}"));
+    }
     set(table, "consumeQueueDiskRatio", format!("{queue:?}"));
-    if let Ok(space) = sys::file::space(&dir) {
+    if let Some(Ok(space)) = dirs.first().map(|dir| sys::file::space(dir)) {
         let (total, free) = (size_text(space.total), size_text(space.available));
         set(table, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
     }
