@@ -53,6 +53,7 @@ use checkpoint::Checkpoint;
 use clean::{Asked, Clean, Consumed};
 use cold::Cold;
 use commit_log::CommitLog;
+use consume_queue::Unit;
 use disk::Disk;
 use durable::Durable;
 use ends::{Ends, EndsFile};
@@ -385,8 +386,11 @@ fn load_derived(
 ) -> Result<Loaded> {
     let root = config.root();
     let min = segments.min_offset().unwrap_or(0);
+    // The offsets of records that were deleted stay given away. After a crash a unit of such a one
+    // may be older than what was cut off there.
+    let is_gone = |unit: Unit| clean && unit.physical_offset < min;
     let stands = |topic: &str, id, offset, unit| {
-        recover::stands(segments, topic, id, offset, unit).is_some()
+        is_gone(unit) || recover::stands(segments, topic, id, offset, unit).is_some()
     };
     // After a crash units may be torn: what is read of the log is dispatched again anyway.
     let known = if clean { found.end } else { found.from };

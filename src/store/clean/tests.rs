@@ -155,6 +155,29 @@ fn queues_and_index_follow() {
 }
 
 #[test]
+fn a_queue_whose_messages_are_all_gone_goes_on_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_small(dir.path());
+    store.start().unwrap();
+    (0..3).for_each(|_| drop(put(&store, &message("Old", 0, &[0; 100]))));
+    settle(&store);
+    store.stop();
+    drop(store);
+    let (store, clean) = filled_up(dir.path());
+    clean.round(&clean.config.get().store, &mut Rounds::default()).unwrap();
+    assert_eq!((starts(&clean), store.min_offset_in_queue("Old", 0)), (vec![3], 3));
+    store.stop();
+    drop((store, clean));
+    let store = open_small(dir.path());
+    store.start().unwrap();
+    assert_eq!(store.max_offset_in_queue("Old", 0), 3);
+    assert_eq!(put(&store, &message("Old", 0, b"next")).queue_offset, 3);
+    settle(&store);
+    assert_eq!(offsets(&store.get("Old", 0, 3, 32, &all)), [3]);
+    store.stop();
+}
+
+#[test]
 fn readers_hold_what_is_deleted_under_them() {
     let dir = tempfile::tempdir().unwrap();
     let (store, clean) = filled_up(dir.path());
