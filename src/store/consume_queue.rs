@@ -310,11 +310,16 @@ impl Queue {
             }
         }
         let end = self.files.end();
-        if at <= end || at - end >= self.file_bytes() {
+        if at <= end {
             return Ok(end);
         }
         if self.files.len() != 1 || self.files.first_start() != Some(end) {
             return Ok(end);
+        }
+        if at - end >= self.file_bytes() {
+            // An empty file that recovery left, for messages that are not there any more.
+            self.files.clear()?;
+            return self.make_room(at);
         }
         self.files.append(&Unit::BLANK.to_bytes().repeat(((at - end) / UNIT) as usize))?;
         self.begin_at(at);

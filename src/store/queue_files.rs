@@ -259,10 +259,15 @@ impl QueueFiles {
         Ok(true)
     }
 
+    /// Deletes every file.
+    pub fn clear(&self) -> Result<()> {
+        let slots = std::mem::take(&mut *self.write());
+        slots.iter().try_for_each(|slot| self.remove(slot))
+    }
+
     /// Deletes every file and the directory.
     pub fn destroy(&self) -> Result<()> {
-        let slots = std::mem::take(&mut *self.write());
-        slots.iter().try_for_each(|slot| self.remove(slot))?;
+        self.clear()?;
         // What somebody else put there stays.
         sys::file::remove_dir_if_empty(&self.dir).what(|| format!("remove {}", self.dir.display()))
     }

@@ -218,7 +218,13 @@ impl Scan<'_> {
     /// Makes the files end where the units do: zeros behind them, no further file.
     fn cut(&mut self) -> Result<()> {
         let end = self.found.end;
-        let keep = self.found.starts.iter().take_while(|start| **start < end).count();
+        let mut keep = self.found.starts.iter().take_while(|start| **start < end).count();
+        // The first file goes on empty: ext4 searches long for an inode for a new one while very
+        // many were just removed.
+        if keep == 0 && self.found.starts.first() == Some(&0) {
+            keep = 1;
+            self.rest = true;
+        }
         for start in self.found.starts.split_off(keep) {
             let path = self.path(start);
             sys::file::remove(&path).what(|| format!("remove {}", path.display()))?;

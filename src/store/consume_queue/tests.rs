@@ -300,6 +300,28 @@ fn cleaning_follows_the_log() {
 }
 
 #[test]
+fn a_queue_that_a_crash_emptied_goes_on_in_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, queue) = open(&dir);
+    fill(&queue, 0..15);
+    drop((table, queue));
+    let names = || {
+        let entries = fs::read_dir(dir.path().join("T/0")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.map(|name| name.parse::<i64>().unwrap()).collect::<Vec<_>>()
+    };
+    for (first, file) in [(3, 0), (25, 400)] {
+        let (table, _) = load(dir.path(), 0, 0);
+        let queue = table.get("T", 0).unwrap();
+        assert_eq!((queue.max_offset(), names()), (0, vec![0]));
+        fill(&queue, first..first + 2);
+        assert_eq!((queue.min_offset(), queue.max_offset()), (first, first + 2));
+        assert_eq!(read(&queue, first), [first, first + 1]);
+        assert_eq!(names(), [file]);
+    }
+}
+
+#[test]
 fn a_file_that_the_disk_keeps_goes_the_next_time() {
     let dir = tempfile::tempdir().unwrap();
     let (_table, queue) = open(&dir);
