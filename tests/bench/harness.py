@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import mmap
 import os
 import statistics
 import subprocess
@@ -74,6 +75,43 @@ def limits_of(bench, renew=False):
         found = mqbench("limits", "--dir", bench.folder, *words("--limit-seconds 2"))
         keep("limits", found)
     return found
+
+
+# Of which size free pages are told to the host of a virtual machine, as a power of two of pages.
+REPORTED_ORDER = "/sys/module/page_reporting/parameters/page_reporting_order"
+# Larger than any run of free pages that the kernel keeps together.
+NOT_REPORTED = "11"
+# Of the free memory, which is left untouched so that nothing is reclaimed for it.
+SPARE_BYTES = 1 << 30
+MADV_POPULATE_WRITE = 23
+
+
+@contextlib.contextmanager
+def memory_backed():
+    """Touches all free memory once, and has the kernel keep it: as on a machine of one's own, or on
+    a virtual one that has run for a while and gives nothing back to its host."""
+    before = None
+    with contextlib.suppress(OSError):
+        with open(REPORTED_ORDER, encoding="ascii") as file:
+            before = file.read().strip()
+        with open(REPORTED_ORDER, "w", encoding="ascii") as file:
+            file.write(NOT_REPORTED)
+    try:
+        touch_free_memory()
+        yield
+    finally:
+        if before is not None:
+            with open(REPORTED_ORDER, "w", encoding="ascii") as file:
+                file.write(before)
+
+
+def touch_free_memory():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemFree"))
+    if free > SPARE_BYTES:
+        with mmap.mmap(-1, free - SPARE_BYTES) as memory:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+            memory.madvise(MADV_POPULATE_WRITE)
 
 
 def files_of(folder):

@@ -396,7 +396,8 @@ def write(options):
         "10 % of the machine is left out. `% of loopback` is the part of the requests a second that",
         "a server without any work reaches with the same frames, `% of append` that of the records",
         "that can be copied into a mapped file whose pages are all there. CPU s/M: CPU seconds for a",
-        "million messages.",
+        "million messages. `-backed`: once more with all free memory of the machine touched before, as",
+        "on one that has run for a while; a virtual machine's host backs memory at its first touch.",
         "",
         *summary(experiments),
     ]

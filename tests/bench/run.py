@@ -5,14 +5,15 @@
 
 scripts/bench builds first and calls this. Groups: standard (each case starts a fresh broker of
 either side and has mqbench alternate them; runs that other load disturbed are left out of the
-ratios), limits, start-stop, overload, many, scaling, storage. --old compares with the programs of
-an older build of ours in DIR as well. Every result is kept in target/bench as soon as it is there:
---only, --group and --missing renew or complete a part of RESULTS.md. A case that fails is named in
-the end, and on the page, and the others go on; so are those that take far too long, and those for
-which --minutes are too few.
+ratios), backed (some of these once more, with all free memory touched before), limits, start-stop,
+overload, many, scaling, storage. --old compares with the programs of an older build of ours in DIR
+as well. Every result is kept in target/bench as soon as it is there: --only, --group and --missing
+renew or complete a part of RESULTS.md. A case that fails is named in the end, and on the page, and
+the others go on; so are those that take far too long, and those for which --minutes are too few.
 """
 
 import argparse
+import contextlib
 import fnmatch
 import os
 import shutil
@@ -30,7 +31,19 @@ import results
 import scaling
 import storage
 from cases import CASES
-from harness import KEPT, Bench, Pairs, fill, forget, keep, kept, limits_of, mqbench, words
+from harness import (
+    KEPT,
+    Bench,
+    Pairs,
+    fill,
+    forget,
+    keep,
+    kept,
+    limits_of,
+    memory_backed,
+    mqbench,
+    words,
+)
 
 # A case that takes so long has failed.
 CASE_SECONDS = 600
@@ -88,7 +101,12 @@ def standard(case, other, bench):
     else:
         args[args.index("--seconds") + 1] = "3600"
     name = named(case.name, other)
-    with bench.broker("ours", case.conf) as ours, bench.broker(other, case.conf) as theirs:
+    memory = memory_backed() if case.backed else contextlib.nullcontext()
+    with (
+        memory,
+        bench.broker("ours", case.conf) as ours,
+        bench.broker(other, case.conf) as theirs,
+    ):
         sides = [ours, theirs]
         if case.backlog:
             queues = case.args.partition("--queues ")[2].split(" ")[0] or "4"
@@ -139,7 +157,8 @@ def steps(options):
     for other in others:
         for case in CASES:
             run = lambda bench, case=case, other=other: standard(case, other, bench)  # noqa: E731
-            found.append(("standard", named(case.name, other), run))
+            group = "backed" if case.backed else "standard"
+            found.append((group, named(case.name, other), run))
         start_stop = lambda bench, other=other: start_and_stop(other, bench)  # noqa: E731
         found.append(("start-stop", named("start-stop", other), start_stop))
     for group in (overload, many, scaling, storage):
