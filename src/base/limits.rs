@@ -101,6 +101,10 @@ pub const STOP_FLUSH: Duration = Duration::from_secs(2);
 pub const POOL_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// From this size on a request counts for `POOL_BYTES_MAX`.
 pub const LONG_REQUEST_BYTES: usize = 16 * 1024;
+/// Bundles of 32 spare buffers of requests, of each kind, that wait for a thread in need of some.
+pub const SPARE_BUNDLES_MAX: usize = 32;
+/// A buffer that grew longer is freed instead.
+pub const SPARE_BYTES_MAX: usize = 8 * 1024;
 /// How long a pool that stops waits for what its workers have begun.
 pub const POOL_STOP_TIME: Duration = Duration::from_secs(5);
 /// Requests that wait in a name server; further ones are answered SYSTEM_BUSY.

@@ -9,6 +9,7 @@ pub mod log;
 pub mod persist;
 pub mod progress;
 pub mod slice;
+pub mod spare;
 pub mod thread;
 
 pub use error::{Error, Result};

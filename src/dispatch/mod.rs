@@ -143,7 +143,13 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         let core = Arc::new(Core { service, rows });
         let pool = |spec: PoolSpec| {
             let core = core.clone();
-            Pool::new(spec, Box::new(move |request| core.handle(&request)))
+            Pool::new(
+                spec,
+                Box::new(move |request| {
+                    core.handle(&request);
+                    request.command.reuse();
+                }),
+            )
         };
         let pools: Vec<Arc<Pool>> = pools.into_iter().map(pool).collect();
         let watch = Arc::new(Watch { stop: Stop::new(), asleep: AtomicBool::new(false) });
@@ -295,7 +301,7 @@ impl<S, P> Core<S, P> {
             }
         };
         if !request.is_taken() {
-            request.responder().send(reply);
+            request.answer(reply);
         }
     }
 }

@@ -121,6 +121,13 @@ impl Request {
         }
     }
 
+    /// Answers on the spot, as `Responder::send` does.
+    pub fn answer(&self, reply: Command) {
+        if !self.command.is_oneway() {
+            send_reply(&self.conn, self.command.opaque, self.command.codec, reply);
+        }
+    }
+
     /// Whether `responder` was called: its holder answers.
     pub fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Relaxed)
@@ -152,14 +159,18 @@ impl Responder {
         &self.conn
     }
 
-    fn answer(&mut self, mut reply: Command) {
+    fn answer(&mut self, reply: Command) {
         if std::mem::take(&mut self.wanted) {
-            reply.opaque = self.opaque;
-            reply.codec = self.codec;
-            reply.flag |= FLAG_RESPONSE;
-            self.conn.send(reply);
+            send_reply(&self.conn, self.opaque, self.codec, reply);
         }
     }
+}
+
+fn send_reply(conn: &Arc<Conn>, opaque: i32, codec: Codec, mut reply: Command) {
+    reply.opaque = opaque;
+    reply.codec = codec;
+    reply.flag |= FLAG_RESPONSE;
+    conn.send(reply);
 }
 
 impl Drop for Responder {

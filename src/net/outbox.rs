@@ -69,7 +69,7 @@ impl Outbox {
     }
 
     /// Adds a frame at the end.
-    pub fn push(&mut self, command: Command) {
+    pub fn push(&mut self, mut command: Command) {
         let joins = matches!(self.parts.back(), Some(Part::Bytes(b)) if b.len() < JOIN_BYTES);
         if !joins {
             self.parts.push_back(Part::Bytes(SPARE.take()));
@@ -80,11 +80,12 @@ impl Outbox {
             self.left += bytes.len() - before;
             self.held += bytes.len() - before;
         }
-        for slice in command.slices.into_iter().filter(|slice| !slice.is_empty()) {
+        for slice in command.slices.drain(..).filter(|slice| !slice.is_empty()) {
             self.left += slice.len();
             self.held += size_of::<Part>();
             self.parts.push_back(Part::Slice(slice));
         }
+        command.reuse();
     }
 
     /// Writes until nothing is left (true) or the socket takes no more (false).

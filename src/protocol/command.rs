@@ -1,12 +1,15 @@
 //! RemotingCommand: what one frame says, request or response, independent of the header codec.
 
+use std::cell::RefCell;
 use std::fmt::{Display, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::base::bytes::quotes_of_simple;
 use crate::base::json;
+use crate::base::limits::SPARE_BYTES_MAX;
 use crate::base::slice::Slice;
+use crate::base::spare::{Own, Spares};
 
 /// The RocketMQ version this program speaks as: V4_9_8.
 pub const VERSION: i32 = 409;
@@ -88,8 +91,30 @@ impl Span {
     }
 }
 
+/// Text of the fields of most replies.
+const REPLY_TEXT_BYTES: usize = 192;
 /// Pairs that the fields of most headers consist of, at most.
-pub(super) const PAIRS: usize = 16;
+const PAIRS: usize = 16;
+
+thread_local! {
+    static OWN_BODIES: Own<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static OWN_FIELDS: Own<Fields> = const { RefCell::new(Vec::new()) };
+}
+
+/// Empty ones.
+static BODIES: Spares<Vec<u8>> = Spares::new(&OWN_BODIES);
+static FIELDS: Spares<Fields> = Spares::new(&OWN_FIELDS);
+
+/// A copy of `bytes` for a body.
+pub(super) fn body_of(bytes: &[u8]) -> Vec<u8> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let mut body = BODIES.take();
+    body.reserve_exact(bytes.len());
+    body.extend_from_slice(bytes);
+    body
+}
 
 impl Fields {
     /// An empty set.
@@ -97,17 +122,36 @@ impl Fields {
         Fields::default()
     }
 
-    /// An empty set with room for the fields of most replies.
-    fn for_reply() -> Fields {
-        let (text, pairs) = (String::with_capacity(192), Vec::with_capacity(8));
-        Fields { text, pairs, received: false }
+    /// An empty set with room for so much text, and for the pairs of most headers.
+    fn with_room(text: usize) -> Fields {
+        let mut fields = FIELDS.take();
+        fields.text.reserve(text);
+        fields.pairs.reserve(PAIRS);
+        fields
     }
 
     /// An empty set that will have pairs out of `text`, and some that are appended.
     pub(super) fn out_of(text: &str) -> Fields {
-        let mut own = String::with_capacity(text.len() + text.len() / 2);
-        own.push_str(text);
-        Fields { text: own, pairs: Vec::with_capacity(PAIRS), received: true }
+        let mut fields = Fields::with_room(text.len() + text.len() / 2);
+        fields.text.push_str(text);
+        fields.received = true;
+        fields
+    }
+
+    /// Empty buffers for `found`.
+    pub(super) fn buffers(text: usize) -> (Vec<u8>, Vec<Pair>) {
+        let Fields { text, pairs, .. } = Fields::with_room(text);
+        (text.into_bytes(), pairs)
+    }
+
+    /// Keeps the memory for others.
+    fn reuse(mut self) {
+        if self.text.capacity() <= SPARE_BYTES_MAX && self.pairs.capacity() <= 2 * PAIRS {
+            self.text.clear();
+            self.pairs.clear();
+            self.received = false;
+            FIELDS.give(self);
+        }
     }
 
     /// Pairs that stand in `text`, between bytes of ASCII; U+FFFD in place of what is no UTF-8.
@@ -271,7 +315,16 @@ impl Command {
 
     /// The ext fields, made empty first when there were none.
     pub fn fields_mut(&mut self) -> &mut Fields {
-        self.fields.get_or_insert_with(Fields::for_reply)
+        self.fields.get_or_insert_with(|| Fields::with_room(REPLY_TEXT_BYTES))
+    }
+
+    /// Done with: keeps the memory for commands to come.
+    pub fn reuse(mut self) {
+        self.fields.into_iter().for_each(Fields::reuse);
+        if (1..=SPARE_BYTES_MAX).contains(&self.body.capacity()) {
+            self.body.clear();
+            BODIES.give(self.body);
+        }
     }
 
     /// Bytes of memory that its texts and its body take.

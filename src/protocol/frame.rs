@@ -5,7 +5,7 @@
 
 use crate::base::limits::FRAME_BYTES_MAX;
 use crate::base::{Error, Result};
-use crate::protocol::command::{Codec, Command};
+use crate::protocol::command::{self, Codec, Command};
 use crate::protocol::{header_binary, header_json};
 
 /// Bytes before the header.
@@ -48,7 +48,7 @@ pub fn decode(frame: &[u8]) -> Result<Command> {
     };
     let (codec, header_len) = head_of(head, frame.len())?;
     let (header, body) = rest.split_at(header_len);
-    let mut command = Command { codec, body: body.to_vec(), ..Command::default() };
+    let mut command = Command { codec, body: command::body_of(body), ..Command::default() };
     match codec {
         Codec::Json => header_json::decode(header, &mut command)?,
         Codec::Binary => header_binary::decode(header, &mut command)?,

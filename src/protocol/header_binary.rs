@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::base::{Error, Result, json};
 use crate::protocol::command::language_of_number;
-use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, PAIRS, Pair};
+use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, Pair};
 
 /// Reads the header of a frame into a new command.
 pub fn decode(header: &[u8], command: &mut Command) -> Result<()> {
@@ -37,8 +37,8 @@ fn read(mut header: &[u8], command: &mut Command) -> Option<()> {
 /// The fields become parts of a copy of all of them, in which the lengths are blanked out: then it
 /// is a text if each of them is one.
 fn read_fields(ext: &[u8]) -> Option<Fields> {
-    let mut copy = ext.to_vec();
-    let mut pairs = Vec::with_capacity(PAIRS);
+    let (mut copy, mut pairs) = Fields::buffers(ext.len());
+    copy.extend_from_slice(ext);
     let mut at = 0;
     while at < ext.len() {
         let name = blank(&mut copy, at, |len: [u8; 2]| i16::from_be_bytes(len).into())?;

@@ -112,6 +112,36 @@ fn json_members_may_miss_be_null_or_unknown() {
 }
 
 #[test]
+fn memory_used_again_is_empty() {
+    let long = r#"{"code":1,"extFields":{"a":"\u4e2d b","c":"d","e":"f"},"remark":"r"}"#;
+    let mut binary = Command { codec: Codec::Binary, ..Command::default() };
+    binary.fields_mut().push("a", "\u{4e2d} b");
+    let frames = [
+        json_frame(long, b"a long body"),
+        json_frame(r#"{"extFields":{"g":"h"}}"#, b"body"),
+        json_frame(r#"{"extFields":{}}"#, b""),
+        json_frame(r#"{"code":2}"#, b"b"),
+        encode(&binary),
+    ];
+    let fresh: Vec<_> = frames.iter().map(|frame| decode(frame).unwrap()).collect();
+    let pairs = frames.iter().zip(&fresh);
+    for ((first, _), (second, expected)) in
+        pairs.clone().flat_map(|a| pairs.clone().map(move |b| (a, b)))
+    {
+        decode(first).unwrap().reuse();
+        let again = decode(second).unwrap();
+        assert_eq!((&again.fields, &again.body), (&expected.fields, &expected.body));
+        assert_eq!(encode(&again), encode(expected));
+        decode(first).unwrap().reuse();
+        let mut reply = again.reply(0);
+        reply.fields_mut().push("x", "y");
+        assert_eq!(reply.fields.as_ref().unwrap().iter().collect::<Vec<_>>(), [("x", "y")]);
+        again.reuse();
+        reply.reuse();
+    }
+}
+
+#[test]
 fn ext_values_of_any_type_become_text() {
     let command = read(concat!(
         r#"{"extFields":{"i":1,"d":3.50,"t":true,"f":false,"n":null,"#,
