@@ -143,7 +143,7 @@ impl Queue {
             ext: ext.map(Box::new),
             next_offset: AtomicI64::new(found.end / UNIT),
             min: AtomicI64::new(found.min),
-            flushed: AtomicI64::new(found.end),
+            flushed: AtomicI64::new(found.flushed),
             max_physical: AtomicI64::new(found.max_physical),
             dirty: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
@@ -254,6 +254,66 @@ impl Queue {
             return self.append_behind_gap(at, current, unit).map(|()| true);
         }
         self.add(unit, current)?;
+        Ok(true)
+    }
+
+    /// `append` of a record that the log held at the start, where damage may have given one another
+    /// place. A place that is empty, or whose unit comes after the next one's record or is `wrong`,
+    /// is given to the unit that the log has for it now. `whole`: the log begins at 0, and so does
+    /// the queue.
+    pub fn append_again(
+        &self,
+        offset: i64,
+        unit: Unit,
+        ext: Option<&ExtUnit<'_>>,
+        whole: bool,
+        wrong: impl Fn(Unit) -> bool,
+    ) -> Result<bool> {
+        if self.end() == 0 && offset > 0 {
+            if whole {
+                return self.append_first(offset, unit);
+            }
+            if offset > unit.physical_offset / RECORD_BYTES_MIN {
+                log::error!(target: "store", "{self}: impossible queue offset {offset}, {unit:?}");
+                return Ok(false);
+            }
+        }
+        Ok(self.append(offset, unit, ext)? || self.settle(offset, unit, wrong)?)
+    }
+
+    /// The first unit, where the queue has lost all before.
+    fn append_first(&self, offset: i64, unit: Unit) -> Result<bool> {
+        let _writing = self.writing();
+        if self.is_deleted() {
+            return Ok(false);
+        }
+        let current = self.make_room(0)?;
+        self.append_behind_gap(offset.saturating_mul(UNIT), current, unit).map(|()| true)
+    }
+
+    fn settle(&self, offset: i64, unit: Unit, wrong: impl Fn(Unit) -> bool) -> Result<bool> {
+        let _writing = self.writing();
+        let at = offset.saturating_mul(UNIT);
+        let begin = self.files.first_start().unwrap_or(i64::MAX);
+        if self.is_deleted() || at < begin || at >= self.files.end() {
+            return Ok(false);
+        }
+        let unit_at = |at: i64| {
+            let file = self.files.find(at).filter(|_| at >= begin)?;
+            file.bytes((at - file.start()) as usize, UNIT_BYTES).map(Unit::from_bytes)
+        };
+        let Some(there) = unit_at(at) else { return Ok(false) };
+        let before = unit_at(at - UNIT);
+        let late = before.is_some_and(|before| {
+            before == Unit::BLANK || before.physical_offset > there.physical_offset
+        });
+        let same = there.physical_offset == unit.physical_offset;
+        if same || !(there == Unit::BLANK || late || wrong(there)) {
+            return Ok(false);
+        }
+        log::error!(target: "store", "{self}: {unit:?} takes the place {offset} of {there:?}");
+        self.files.overwrite(at, &unit.to_bytes())?;
+        self.min.fetch_min(at, AcqRel);
         Ok(true)
     }
 

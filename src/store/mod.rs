@@ -392,11 +392,14 @@ fn load_derived(
     let stands = |topic: &str, id, offset, unit| {
         is_gone(unit) || recover::stands(segments, topic, id, offset, unit).is_some()
     };
-    // After a crash units may be torn: what is read of the log is dispatched again anyway.
-    let known = if clean { found.end } else { found.from };
-    let view = LogView { min, end: known, stands: &stands };
     let queue_bytes = config.mapped_file_size_consume_queue.max(1) as usize;
     let (dir, ext) = (layout::consume_queue_dir(&root), ext_files(config, &root));
+    // What is read of the log after a crash is dispatched again anyway. Units are kept all the
+    // same, for they know the places of records whose own are damaged; but not without what stands
+    // beside them, which may not have come to the disk.
+    let end = if clean || ext.is_none() { found.end } else { found.from };
+    let unsure_from = if clean { i64::MAX } else { found.from };
+    let view = LogView { min, end, unsure_from, stands: &stands };
     let (queues, mut damaged_from) = QueueTable::load(&dir, queue_bytes, ext, &view)?;
     if segments.is_empty() {
         queues.destroy_all()?;

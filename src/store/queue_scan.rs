@@ -25,12 +25,18 @@ const FILES_READ: usize = 3;
 const FIRST_READ: usize = 204 * UNIT_BYTES;
 const NEXT_READS: usize = 13_000 * UNIT_BYTES;
 
+/// What a disk writes in one piece.
+const SECTOR: i64 = 512;
+
 /// What the log says about units.
 pub struct LogView<'a> {
     /// Offset of its first byte.
     pub min: i64,
     /// Units of records that end behind this offset do not count.
     pub end: i64,
+    /// Units of records from this offset on may not be on disk after a crash, and the last one,
+    /// when it lies in two sectors, may be torn.
+    pub unsure_from: i64,
     /// Whether the unit of this topic, queue and offset names a record of that queue.
     pub stands: &'a (dyn Fn(&str, i32, i64, Unit) -> bool + Sync),
 }
@@ -43,6 +49,8 @@ pub struct Found {
     /// Bytes, counted from the queue's beginning: the first one kept, and the end.
     pub min: i64,
     pub end: i64,
+    /// Where those begin that may not be on disk.
+    pub flushed: i64,
     /// Physical offset after the last record it knows.
     pub max_physical: i64,
     /// The damage after which the queue lacks units.
@@ -70,7 +78,7 @@ pub fn find(dir: &Path, size: usize, topic: &str, id: i32, log: &LogView<'_>) ->
     let mut scan = Scan { dir, size, found, rest: false, open: RefCell::default() };
     scan.list()?;
     scan.walk();
-    scan.back_to(log.end, |offset, unit| (log.stands)(topic, id, offset, unit));
+    scan.back_to(log, |offset, unit| (log.stands)(topic, id, offset, unit));
     scan.cut()?;
     scan.set_min(log.min);
     Ok(scan.found)
@@ -183,15 +191,25 @@ impl Scan<'_> {
     }
 
     /// Moves the end back to the last unit whose record ends within the log and is this queue's.
-    fn back_to(&mut self, log_end: i64, stands: impl Fn(i64, Unit) -> bool) {
+    /// The one that may be torn does not count either.
+    fn back_to(&mut self, log: &LogView<'_>, stands: impl Fn(i64, Unit) -> bool) {
         let first = self.found.starts.first().copied().unwrap_or(0) / UNIT_BYTES as i64;
         let end = self.found.end / UNIT_BYTES as i64;
         let at = |offset: i64| self.unit(offset * UNIT_BYTES as i64);
-        let in_log = |offset| at(offset).is_some_and(|unit| unit.is_in_log(log_end));
+        let in_log = |offset| at(offset).is_some_and(|unit| unit.is_in_log(log.end));
         let good =
             |offset| at(offset).is_some_and(|unit| unit != Unit::BLANK && stands(offset, unit));
-        let kept = last_of(first, end, in_log);
+        let is_sure = |offset| at(offset).is_some_and(|u| u.physical_offset < log.unsure_from);
+        let torn = |last: i64| {
+            let in_sector = last * UNIT_BYTES as i64 % SECTOR;
+            in_sector + UNIT_BYTES as i64 > SECTOR && !is_sure(last)
+        };
+        let mut kept = last_of(first, end, in_log);
+        if kept > first && torn(kept - 1) {
+            kept -= 1;
+        }
         let whole = last_of(first, kept, good);
+        let sure = last_of(first, whole, is_sure);
         let last = whole.checked_sub(1).filter(|last| *last >= first).and_then(at);
         if whole < kept {
             let place = self.path(self.start_of(whole * UNIT_BYTES as i64));
@@ -200,6 +218,7 @@ impl Scan<'_> {
         self.rest |= whole < end;
         self.found.end = if last.is_some() { whole * UNIT_BYTES as i64 } else { 0 };
         self.found.max_physical = last.map_or(0, Unit::end);
+        self.found.flushed = self.found.end.min(sure * UNIT_BYTES as i64);
     }
 
     /// Start of the file that holds the byte `at`, or would.

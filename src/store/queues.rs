@@ -130,7 +130,11 @@ impl QueueTable {
                 looked.from = looked.from.min(begin);
             }
             let ext = self.ext_of(topic, *queue_id)?;
-            self.insert(topic, *queue_id, &found, ext).recover_ext()?;
+            let queue = self.insert(topic, *queue_id, &found, ext);
+            queue.recover_ext()?;
+            if found.flushed < found.end {
+                self.to_flush(&queue);
+            }
             looked.cleared.extend(found.cleared);
         }
         Ok(looked)
@@ -234,10 +238,17 @@ impl QueueTable {
         ext: Option<&ExtUnit<'_>>,
     ) -> Result<bool> {
         let added = queue.append(offset, unit, ext)?;
-        if added && !queue.dirty.swap(true, AcqRel) {
-            self.dirty().push(queue.clone());
+        if added {
+            self.to_flush(queue);
         }
         Ok(added)
+    }
+
+    /// Remembers that the queue has new units.
+    pub fn to_flush(&self, queue: &Arc<Queue>) {
+        if !queue.dirty.swap(true, AcqRel) {
+            self.dirty().push(queue.clone());
+        }
     }
 
     /// Writes to disk the queues that have at least `least_pages` new pages (0: any new unit).

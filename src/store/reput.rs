@@ -20,7 +20,7 @@ use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
 use super::multi;
 use super::queues::QueueTable;
-use super::recover::{fills, next_record};
+use super::recover::{fills, next_record, stands};
 use super::running::{Refusal, RunningFlags};
 use crate::base::progress::Progress;
 use crate::base::thread::{self, Handle};
@@ -462,10 +462,7 @@ impl Reput {
             let store_timestamp = record.store_timestamp();
             ExtUnit { tags_code, store_timestamp, bit_map: &round.bit_map }
         });
-        queues.append(queue, record.queue_offset(), unit, ext.as_ref())?;
-        if position < self.begin.end {
-            queue.next_offset.fetch_max(queue.max_offset(), AcqRel);
-        }
+        self.append(queue, record.queue_offset(), unit, ext.as_ref())?;
         let checkpoint = &self.derived.checkpoint;
         checkpoint.logics.store(record.store_timestamp(), Release);
         if round.is_slave() {
@@ -486,11 +483,30 @@ impl Reput {
             let Ok(queue) = self.derived.queues.get_or_create(name, queue_id) else { continue };
             let position = record.physical_offset();
             let unit = Unit { physical_offset: position, size: record.total_size(), tags_code };
-            self.derived.queues.append(&queue, offset, unit, None)?;
-            if position < self.begin.end {
-                queue.next_offset.fetch_max(queue.max_offset(), AcqRel);
-            }
+            self.append(&queue, offset, unit, None)?;
         }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        queue: &Arc<Queue>,
+        offset: i64,
+        unit: Unit,
+        ext: Option<&ExtUnit<'_>>,
+    ) -> Result<()> {
+        let queues = &self.derived.queues;
+        if unit.physical_offset >= self.begin.end {
+            return queues.append(queue, offset, unit, ext).map(|_| ());
+        }
+        let segments = self.log.segments();
+        let (topic, id) = (queue.topic(), queue.queue_id());
+        let wrong = |there| stands(segments, topic, id, offset, there).is_none();
+        let whole = segments.min_offset() == Some(0);
+        if queue.append_again(offset, unit, ext, whole, wrong)? {
+            queues.to_flush(queue);
+        }
+        queue.next_offset.fetch_max(queue.max_offset(), AcqRel);
         Ok(())
     }
 

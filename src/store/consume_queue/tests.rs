@@ -14,7 +14,7 @@ const FILE: usize = 200;
 /// With a log from `min` to `end` that has every record.
 fn load(dir: &Path, min: i64, end: i64) -> (QueueTable, i64) {
     let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
-    QueueTable::load(dir, FILE, None, &LogView { min, end, stands }).unwrap()
+    QueueTable::load(dir, FILE, None, &LogView { min, end, unsure_from: i64::MAX, stands }).unwrap()
 }
 
 fn open(dir: &tempfile::TempDir) -> (QueueTable, Arc<Queue>) {
@@ -212,7 +212,7 @@ fn the_last_unit_names_a_record_of_its_queue() {
         let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|topic, id, offset, unit| {
             (topic, id) == ("T", 0) && unit.tags_code < good && offset < good
         };
-        let view = LogView { min: 0, end: i64::MAX, stands };
+        let view = LogView { min: 0, end: i64::MAX, unsure_from: i64::MAX, stands };
         let (table, damaged_from) = QueueTable::load(dir.path(), FILE, None, &view).unwrap();
         assert_eq!(damaged_from, good * 100);
         assert_eq!(table.get("T", 0).unwrap().max_offset(), good);
@@ -414,7 +414,7 @@ fn a_queue_made_while_it_is_deleted_is_whole() {
 fn with_ext(dir: &Path, min: i64, end: i64) -> (QueueTable, Arc<Queue>) {
     let ext = ExtFiles { dir: dir.join("ext"), file_bytes: 4 * 34 + 4 };
     let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
-    let view = LogView { min, end, stands };
+    let view = LogView { min, end, unsure_from: i64::MAX, stands };
     let (table, _) = QueueTable::load(&dir.join("queue"), FILE, Some(ext), &view).unwrap();
     let queue = table.get_or_create("T", 0).unwrap();
     (table, queue)

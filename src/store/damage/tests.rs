@@ -332,6 +332,104 @@ fn after_a_crash_damage_of_what_was_on_disk_costs_that_alone() {
     }
 }
 
+/// Every bit of a record that no sum covers, up to the body, flipped before a start after a crash:
+/// with the queues as the crash left them, and without. Only that record may be lost.
+#[test]
+fn one_bit_of_a_record_s_head_costs_that_record_alone() {
+    const HEAD: Range<usize> = 0..88;
+    const QUEUE_OFFSET: Range<usize> = 20..28;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(tiny(dir.path()), |_| ());
+    store.set_abort().unwrap();
+    store.allocate.make_next();
+    let mut starts = Vec::new();
+    for n in 0..12u8 {
+        let put = put(&store, &message("A", i32::from(n % 2), &[n; 50]));
+        starts.push(put.physical_offset as usize);
+    }
+    store.reput.catch_up();
+    store.flush().round(0);
+    store.flush_queues().round(0).unwrap();
+    let whole = read_files(dir.path());
+    let log = PathBuf::from("commitlog/00000000000000000000");
+    let bare: Files = whole
+        .iter()
+        .filter(|(name, _)| !name.starts_with("consumequeue"))
+        .map(|(name, bytes)| (name.clone(), bytes.clone()))
+        .collect();
+    for (files, bytes) in [(&whole, HEAD), (&bare, QUEUE_OFFSET)] {
+        for (damaged, bit) in [0, 1, 5, 10].into_iter().flat_map(|n| {
+            bytes.clone().flat_map(move |byte| (0..8).map(move |bit| (n, byte * 8 + bit)))
+        }) {
+            let mut files = files.clone();
+            files.get_mut(&log).unwrap()[starts[damaged] + bit / 8] ^= 1 << (bit % 8);
+            let dir = in_memory();
+            save(&files, dir.path());
+            let store = open_with(tiny(dir.path()), |_| ());
+            for queue in 0..2 {
+                let served = served(&store, "A", queue);
+                for (n, offset) in (queue as usize..12).step_by(2).zip(0..) {
+                    let body = served.get(&offset).map(|body| usize::from(body[0]));
+                    let lost = n == damaged && body.is_none();
+                    assert!(lost || body == Some(n), "{n} is {body:?}: bit {bit} of {damaged}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_met_damaged_is_counted() {
+    const BODY: usize = 88;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(tiny(dir.path()), |_| ());
+    store.start().unwrap();
+    let starts = [0, 1, 2, 3].map(|n| put(&store, &message("A", 0, &[n; 50])).physical_offset);
+    settle(&store);
+    store.stop();
+    drop(store);
+    let change = |name: &str, at: usize, byte: u8| {
+        let path = dir.path().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= byte;
+        fs::write(&path, bytes).unwrap();
+    };
+    change("consumequeue/A/0/00000000000000000000", 20 + 11, 2);
+    change("commitlog/00000000000000000000", starts[2] as usize + BODY, 1);
+    let store = open_with(tiny(dir.path()), |_| ());
+    let counted = || {
+        let (repaired, damaged) = (&store.stats.repaired_units, &store.stats.damaged_messages);
+        [repaired, damaged].map(|count| count.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    assert_eq!(counted(), [0, 0]);
+    for times in 1..3 {
+        let found: Vec<i64> = served(&store, "A", 0).into_keys().collect();
+        assert_eq!((found, counted()), (vec![0, 1, 3], [1, times]));
+    }
+    let text = format!("{:?}", store.stats.runtime_info());
+    for row in ["(\"damagedMessagesMet\", \"2\")", "(\"queueUnitsRepaired\", \"1\")"] {
+        assert!(text.contains(row), "{text}");
+    }
+}
+
+#[test]
+fn without_its_check_a_start_takes_a_body_that_no_consumer_gets() {
+    const BODY: usize = 88;
+    let dir = tempfile::tempdir().unwrap();
+    let (files, starts) = crashed_with_twelve(dir.path());
+    for (check, end) in [(true, starts[11]), (false, starts[11] + starts[1])] {
+        let mut files = files.clone();
+        files.get_mut(Path::new("commitlog/00000000000000000000")).unwrap()[starts[11] + BODY] ^= 1;
+        let dir = in_memory();
+        save(&files, dir.path());
+        let mut config = tiny(dir.path());
+        config.store.check_crc_on_recover = check;
+        let store = open_with(config, |_| ());
+        assert_eq!(store.max_physical_offset() as usize, end, "checkCRCOnRecover={check}");
+        assert!(served(&store, "A", 0).into_keys().eq(0..11));
+    }
+}
+
 #[test]
 fn damaged_stores_start_and_lie_not() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());

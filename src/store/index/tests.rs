@@ -130,7 +130,7 @@ fn what_recovery_added_to_a_damaged_file_is_indexed_again() {
     let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
     drop(index);
     let last = names(dir.path()).unwrap().pop().unwrap();
-    let log = LogView { min: 0, end: 100, stands: &|_, _, _, _| false };
+    let log = LogView { min: 0, end: 100, unsure_from: i64::MAX, stands: &|_, _, _, _| false };
     assert_eq!(open(&dir, 10, 5).mend(&ends, &log, |_| Ok(())).unwrap(), i64::MAX);
     let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
     // The physical offset where the header says that it ends.
