@@ -90,7 +90,8 @@ pub struct LocalOffsets {
 }
 
 impl LocalOffsets {
-    /// Nothing for a clustering consumer. Fails when the file and its `.bak` cannot be read.
+    /// Nothing for a clustering consumer. A file and a `.bak` of which none can be understood are
+    /// kept under other names.
     pub fn open(
         settings: &ConsumerSettings,
         client_id: &str,
@@ -106,7 +107,8 @@ impl LocalOffsets {
 
     fn load(path: &Path) -> Result<LocalOffsets> {
         let read = |text: &str| ResetOffsetBody::from_slice(text.as_bytes());
-        let table = persist::load_with_bak(path, read)?.unwrap_or_default().offset_table;
+        let cost = "the consumer begins where a new one would";
+        let table = persist::load_or_keep_aside(path, cost, read)?.unwrap_or_default().offset_table;
         Ok(LocalOffsets { path: path.to_owned(), table: Mutex::new(table) })
     }
 
@@ -146,5 +148,29 @@ mod tests {
         assert_eq!(text, r#"{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:5}}"#);
         let offsets = LocalOffsets::load(&path).expect("read again");
         assert_eq!(offsets.get(&queue), Some(5));
+    }
+
+    #[test]
+    fn unreadable_local_offsets_are_kept_aside() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let named = |suffix: &str| dir.path().join(format!("offsets.json{suffix}"));
+        let queue = MessageQueue { topic: "t".into(), broker_name: "b".into(), queue_id: 0 };
+        let offsets = LocalOffsets::load(&named("")).expect("no file");
+        for offset in [5, 6] {
+            offsets.set(&queue, offset);
+            offsets.save().expect("saved");
+        }
+        std::fs::write(named(""), "{").expect("damaged");
+        let offsets = LocalOffsets::load(&named("")).expect("the other copy");
+        assert_eq!(offsets.get(&queue), Some(5));
+        std::fs::write(named(".bak"), "}").expect("damaged");
+        let offsets = LocalOffsets::load(&named("")).expect("both are put aside");
+        assert_eq!(offsets.get(&queue), None);
+        let text = |suffix: &str| std::fs::read_to_string(named(suffix)).expect("kept");
+        assert_eq!((&*text(".unreadable"), &*text(".bak.unreadable")), ("{", "}"));
+        offsets.set(&queue, 7);
+        offsets.save().expect("saved");
+        let offsets = LocalOffsets::load(&named("")).expect("read again");
+        assert_eq!(offsets.get(&queue), Some(7));
     }
 }
