@@ -313,6 +313,7 @@ fn parse(text: &str) -> Result<BTreeMap<i32, i64>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
 
     #[test]
@@ -355,6 +356,23 @@ mod tests {
         assert_eq!(parse(&text(&offsets)).unwrap(), offsets);
         assert_eq!(parse("{\"offsetTable\":{\"2\":5}}").unwrap(), BTreeMap::from([(2, 5)]));
         assert!(parse("{\"offsetTable\":{\"x\":5}}").is_err());
+    }
+
+    #[test]
+    fn an_offset_outside_of_its_queue_is_moved_to_the_nearest() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = fixture::open(dir.path());
+        let queue = store.queues.get_or_create(topic::SCHEDULE, 2).unwrap();
+        let unit = Unit { physical_offset: 5000, size: 100, tags_code: 0 };
+        assert!(queue.append(10, unit, None).unwrap());
+        assert_eq!((queue.min_offset(), queue.max_offset()), (10, 11));
+        let path = dir.path().join("delayOffset.json");
+        for (said, nearest) in [(-1, 10), (0, 10), (9, 10), (10, 10), (11, 11), (12, 11)] {
+            persist::save(&path, &text(&BTreeMap::from([(3, said)]))).unwrap();
+            let levels = Arc::new(DelayLevels::parse("1s 5s 10s").unwrap());
+            let delivery = Delivery::load(store.clone(), levels, &path).unwrap();
+            assert_eq!(delivery.next_offset(3), Some(nearest), "{said}");
+        }
     }
 
     #[test]

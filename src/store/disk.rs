@@ -169,6 +169,42 @@ mod tests {
     }
 
     #[test]
+    fn full_folders_of_the_log_get_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = ["a", "b", "c"].map(|name| dir.path().join(name));
+        dirs.iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        let used = std::sync::Arc::new([86, 85, 30].map(AtomicI64::new));
+        let (told, known) = (used.clone(), dirs.clone());
+        let space_of = move |path: &Path| {
+            let number = known.iter().position(|dir| dir == path);
+            let free = number.map_or(100, |number| 100 - told[number].load(Relaxed)) as u64;
+            Ok(Space { total: 100, free, available: free })
+        };
+        let mut disk = Disk::told_by([Path::new("/"); 3], Box::new(space_of));
+        let (flags, store) = (RunningFlags::default(), StoreConfig::new());
+        let full = |disk: &Disk| {
+            disk.check(&flags, &store);
+            let dirs = disk.full_log_dirs(&store);
+            let names = dirs.iter().map(|dir| dir.file_name().unwrap().to_str().unwrap());
+            (names.collect::<String>(), disk.need(&store), flags.has(Refusal::DiskFull))
+        };
+        disk.places[0].paths = vec![dirs[0].clone()];
+        assert_eq!(full(&disk), (String::new(), Need::Any, false), "there is no other folder");
+        disk.places[0].paths = dirs.to_vec();
+        assert_eq!(full(&disk), ("a".into(), Need::None, false));
+        used[1].store(99, Relaxed);
+        assert_eq!(full(&disk), ("ab".into(), Need::None, false));
+        used[2].store(80, Relaxed);
+        assert_eq!(full(&disk), ("ab".into(), Need::Expired, false));
+        used[2].store(86, Relaxed);
+        assert_eq!(full(&disk), ("abc".into(), Need::Any, false), "the least full counts");
+        used.iter().for_each(|used| used.store(91, Relaxed));
+        assert_eq!(full(&disk), ("abc".into(), Need::Any, true));
+        used[0].store(10, Relaxed);
+        assert_eq!(full(&disk), ("bc".into(), Need::None, false));
+    }
+
+    #[test]
     fn shares_and_bytes_say_what_is_needed() {
         let left = std::sync::Arc::new(AtomicI64::new(0));
         let told = left.clone();

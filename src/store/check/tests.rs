@@ -293,6 +293,44 @@ fn deleted_topics_and_cleaned_logs_are_no_fault() {
 }
 
 #[test]
+fn a_log_in_several_folders_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let mut config = config(dir.path());
+    config.store.store_path_commit_log =
+        Some(format!("{},{}", path("a").display(), path("b").display()));
+    config.store.read_only_commit_log_store_paths = Some(path("old").display().to_string());
+    let store = open_with(config.clone(), |_| ());
+    store.start().unwrap();
+    for _ in 0..2 * PER_QUEUE {
+        put(&store, &message("T", 0, &[7; BODY_BYTES]));
+    }
+    settle(&store);
+    store.stop();
+    fs::create_dir(path("old")).unwrap();
+    let first = layout::segment_name(0);
+    fs::rename(path("a").join(&first), path("old").join(&first)).unwrap();
+    let lines = || {
+        let mut text = Vec::new();
+        check(&Plan::new(dir.path(), Some(&config.store)), &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let whole = lines();
+    assert!(whole.starts_with("commit log: 3 files, 20 records of "), "{whole}");
+    assert!(whole.ends_with("no faults\n"), "{whole}");
+    let second = path("b").join(layout::segment_name(LOG_FILE as i64));
+    let mut bytes = fs::read(&second).unwrap();
+    bytes[BODY_AT] ^= 1;
+    fs::write(&second, bytes).unwrap();
+    let found = format!("fault: {}: at 0: the body does not have", second.display());
+    assert!(lines().contains(&found), "{}", lines());
+    fs::rename(&second, path("moved")).unwrap();
+    let third = path("a").join(layout::segment_name(2 * LOG_FILE as i64));
+    let found = format!("fault: {}: does not follow the file before it", third.display());
+    assert!(lines().contains(&found), "{}", lines());
+}
+
+#[test]
 fn lists_of_further_queues_that_do_not_fit_are_left_alone_as_by_dispatch() {
     let dir = tempfile::tempdir().unwrap();
     let store = start(dir.path());

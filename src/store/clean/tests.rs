@@ -4,6 +4,7 @@ use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
+use crate::sys::faults::{self, Change};
 use crate::sys::file::Space;
 
 fn open_small(dir: &Path) -> Arc<Store> {
@@ -254,6 +255,27 @@ fn what_the_disk_refuses_is_tried_again_later() {
     clean.round(&config.store, rounds).unwrap();
     assert_eq!(starts(&clean), [3]);
     store.stop();
+}
+
+#[test]
+fn the_space_of_a_long_file_comes_back_in_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_small(dir.path());
+    let clean = cleaner(&store, Arc::default());
+    let path = dir.path().join("long");
+    let size = 2 * STEP_BYTES + STEP_BYTES / 2;
+    let file = Arc::new(MappedFile::create(&path, 0, size as usize).unwrap());
+    let handle = OpenOptions::new().write(true).open(&path).unwrap();
+    faults::record();
+    clean.truncate(Leaving { file, handle, since: Instant::now() });
+    let sizes: Vec<u64> = faults::recording()
+        .into_iter()
+        .map(|change| match change {
+            Change::Size(_, size) => size,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sizes, [STEP_BYTES + STEP_BYTES / 2, STEP_BYTES / 2, 0]);
 }
 
 mod model;
