@@ -278,6 +278,12 @@ impl StoreConfig {
         }
     }
 
+    /// Those that get files.
+    pub fn writable_commit_log_dirs(&self) -> Vec<PathBuf> {
+        let read_only = self.read_only_commit_log_dirs();
+        self.commit_log_dirs().into_iter().filter(|dir| !read_only.contains(dir)).collect()
+    }
+
     /// Folders of the CommitLog that are only read.
     pub fn read_only_commit_log_dirs(&self) -> Vec<PathBuf> {
         self.read_only_commit_log_store_paths.as_deref().map(paths_of).unwrap_or_default()

@@ -45,7 +45,10 @@ impl Plan {
         let sizes = config.unwrap_or(&usual);
         let named = config.map(|config| {
             let named = config.store_path_commit_log.is_some();
-            let dirs = if named { config.commit_log_dirs() } else { vec![root.join("commitlog")] };
+            let dirs = match named {
+                true => config.writable_commit_log_dirs(),
+                false => vec![root.join("commitlog")],
+            };
             dirs.into_iter().chain(config.read_only_commit_log_dirs()).collect::<Vec<_>>()
         });
         let queue_bytes = sizes.mapped_file_size_consume_queue.max(1) as u64;

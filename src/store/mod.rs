@@ -137,7 +137,7 @@ impl Store {
             now.store.flush_disk_type,
             now.store.commit_log_warm_ahead_bytes.into(),
         );
-        let log_dirs = now.store.commit_log_dirs();
+        let log_dirs = now.store.writable_commit_log_dirs();
         let disk = Arc::new(Disk::new(log_dirs, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
         let derived = Derived {
@@ -423,13 +423,12 @@ fn load_derived(
 }
 
 fn load_log(config: &StoreConfig) -> Result<Segments> {
-    let (mut dirs, read_only) = (config.commit_log_dirs(), config.read_only_commit_log_dirs());
-    dirs.retain(|dir| !read_only.contains(dir));
+    let dirs = config.writable_commit_log_dirs();
     if dirs.is_empty() {
         let why = "storePathCommitLog names no directory that may be written";
         return Err(Error::Config(why.to_owned()));
     }
-    Segments::load_spread(dirs, read_only, file_bytes(config)?)
+    Segments::load_spread(dirs, config.read_only_commit_log_dirs(), file_bytes(config)?)
 }
 
 fn ext_files(config: &StoreConfig, root: &Path) -> Option<ExtFiles> {

@@ -373,6 +373,7 @@ fn the_log_lies_in_several_directories() {
         // From now on files are only read there.
         config.store.read_only_commit_log_store_paths = list(&["old"]);
     }
+    assert_eq!(config.store.writable_commit_log_dirs(), [path("b"), path("a")]);
     let store = open_with(config.clone()).unwrap();
     assert!(bodies(&store) == all);
     config.store.store_path_commit_log = list(&["old"]);

@@ -299,7 +299,6 @@ fn a_log_in_several_folders_is_one() {
     let mut config = config(dir.path());
     config.store.store_path_commit_log =
         Some(format!("{},{}", path("a").display(), path("b").display()));
-    config.store.read_only_commit_log_store_paths = Some(path("old").display().to_string());
     let store = open_with(config.clone(), |_| ());
     store.start().unwrap();
     for _ in 0..2 * PER_QUEUE {
@@ -310,6 +309,10 @@ fn a_log_in_several_folders_is_one() {
     fs::create_dir(path("old")).unwrap();
     let first = layout::segment_name(0);
     fs::rename(path("a").join(&first), path("old").join(&first)).unwrap();
+    // Java takes one that both keys name for one that is only read.
+    let old = path("old").display().to_string();
+    config.store.store_path_commit_log.as_mut().unwrap().push_str(&format!(",{old}"));
+    config.store.read_only_commit_log_store_paths = Some(old);
     let lines = || {
         let mut text = Vec::new();
         check(&Plan::new(dir.path(), Some(&config.store)), &mut text).unwrap();
