@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use ferrocket::message::record;
+use ferrocket::message::{Message, record};
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
 use crate::child::{Daemon, broker_config};
-use crate::common::{Pull, create_topic, number, send_v2};
+use crate::common::{Pull, create_topic, number, request, send_v2};
 use crate::peer::Peer;
 
 const BODY_BYTES: usize = 60_000;
@@ -78,6 +78,85 @@ fn cold_messages_are_read_beside_the_pull_pool() {
     if is_on_disk(dir.path()) {
         assert!(counter(&mut peer, "coldReads") > 0);
         assert!(counter(&mut peer, "coldReadBytes") >= 7 * 2 * BODY_BYTES as i64);
+    }
+    broker.stop();
+}
+
+/// What a request finds.
+fn found(peer: &mut Peer, code: i32, fields: &[(&str, &str)]) -> Vec<Message> {
+    let reply = peer.ask(&request(code, fields));
+    assert_eq!(reply.code, 0, "{fields:?}: {:?}", reply.remark);
+    record::decode_all(&reply.body).unwrap()
+}
+
+fn by_key(peer: &mut Peer, key: &str, unique: &str) -> Vec<Message> {
+    let fields = [
+        ("topic", "T"),
+        ("key", key),
+        ("maxNum", "10"),
+        ("beginTimestamp", "0"),
+        ("endTimestamp", "9223372036854775807"),
+        ("_UNIQUE_KEY_QUERY", unique),
+    ];
+    found(peer, codes::QUERY_MESSAGE, &fields)
+}
+
+fn by_time(peer: &mut Peer, time: i64) -> i64 {
+    let time = time.to_string();
+    let fields = [("topic", "T"), ("queueId", "0"), ("timestamp", time.as_str())];
+    number(&peer.ask(&request(codes::SEARCH_OFFSET_BY_TIMESTAMP, &fields)), "offset")
+}
+
+fn by_offset(peer: &mut Peer, offset: i64, max: i32) -> Vec<Message> {
+    let reply = peer.ask(&Pull { max, ..Pull::new("T", 0, offset) }.command());
+    assert_eq!((reply.code, reply.remark.as_deref()), (0, Some("FOUND")));
+    record::decode_all(&reply.body).unwrap()
+}
+
+#[test]
+fn each_way_to_a_message_is_the_same_cold_and_hot() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = broker_config(dir.path(), "");
+    let broker = Daemon::broker(dir.path(), &config);
+    let mut peer = broker.peer();
+    assert_eq!(peer.ask(&create_topic("T", 1, 6)).code, 0);
+    for n in 0..MESSAGES {
+        let properties = format!("KEYS\u{1}all k{n}\u{2}UNIQ_KEY\u{1}u{n}");
+        assert_eq!(peer.ask(&send_v2("T", 0, &properties, &body(n))).code, 0);
+        // Each message in a millisecond of its own, with an empty one on either side.
+        std::thread::sleep(std::time::Duration::from_millis(4));
+    }
+    let sent: Vec<Message> =
+        (0..i64::from(MESSAGES)).flat_map(|offset| by_offset(&mut peer, offset, 1)).collect();
+    assert_eq!(sent.len(), usize::from(MESSAGES));
+    broker.stop();
+    forget(&dir.path().join("store"));
+
+    let broker = Daemon::broker(dir.path(), &config);
+    let mut peer = broker.peer();
+    // Cold, each way to messages that no other looked at, and then once more.
+    for _ in 0..2 {
+        for n in [0, 7, 14] {
+            assert_eq!(by_offset(&mut peer, n, 1), sent[n as usize..][..1]);
+        }
+        for n in [3usize, 10, 17] {
+            let stored = sent[n].store_timestamp;
+            let found = [stored - 1, stored, stored + 1].map(|time| by_time(&mut peer, time));
+            assert_eq!(found, [n as i64; 3]);
+        }
+        assert_eq!(by_time(&mut peer, 0), 0);
+        assert_eq!(by_time(&mut peer, i64::MAX), i64::from(MESSAGES) - 1);
+        for n in [5usize, 12, 19] {
+            assert_eq!(by_key(&mut peer, &format!("k{n}"), "false"), sent[n..=n]);
+        }
+        for n in [6usize, 13, 20] {
+            assert_eq!(by_key(&mut peer, &format!("u{n}"), "true"), sent[n..=n]);
+        }
+        for n in [1usize, 8, 15] {
+            let offset = sent[n].physical_offset.to_string();
+            let fields = [("offset", offset.as_str())];
+            assert_eq!(found(&mut peer, codes::VIEW_MESSAGE_BY_ID, &fields), sent[n..=n]);
+        }
     }
     broker.stop();
 }

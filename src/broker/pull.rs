@@ -545,6 +545,33 @@ fn tell_offset_moved(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, go
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::{COLD_READ_THREADS, COLD_READS_MAX};
+
+    #[test]
+    fn so_many_wait_for_the_disk_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerConfig::for_test(dir.path())).unwrap();
+        assert!(broker.refuse_if_cold_is_full().is_ok());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        for _ in 0..COLD_READ_THREADS {
+            let held = held.clone();
+            let wait = move || drop(held.lock().map(|held| held.recv()));
+            broker.resubmit(Pool::Cold, Box::new(wait));
+        }
+        for _ in 0..COLD_READS_MAX {
+            broker.resubmit(Pool::Cold, Box::new(|| ()));
+        }
+        let (code, remark) = answer_to(broker.refuse_if_cold_is_full().unwrap_err());
+        assert_eq!(code, response::SYSTEM_BUSY);
+        assert_eq!(remark, "[OVERLOAD]too many requests wait for the disk");
+        drop(release);
+        while broker.pool("cold").is_some_and(|pool| pool.queued > 0) {
+            std::thread::yield_now();
+        }
+        assert!(broker.refuse_if_cold_is_full().is_ok());
+        broker.stop();
+    }
 
     #[test]
     fn no_pull_waits_for_ever() {
