@@ -14,6 +14,7 @@ FIRST_CLEAN_SECONDS, CLEAN_SECONDS = 60, 10
 DELETED = 10
 # Messages a second of the probe, and about what each takes in the log.
 PROBE_RATE, RECORD_BYTES = 20_000, 1250
+COLD = "a cold reader"
 
 
 def probe(server, seconds):
@@ -27,6 +28,12 @@ def segments(server):
 
 def messages_of(server):
     return sum(max_offset(server.port, "TopicBench", queue) for queue in range(4))
+
+
+def read_from_disk(server):
+    """Bytes that a process had the disk read."""
+    with open(f"/proc/{server.pid}/io", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("read_bytes"))
 
 
 def rolls(bench, server, found):
@@ -60,9 +67,15 @@ def cold_reader(bench, server, found):
     forget(server.store)
     server.start()
     scan = words("pull --once --inflight 1 --seconds 600 --limit-seconds 0")
+    seconds = bench.seconds(8, 3)
     with bench.beside(scan, server):
         time.sleep(0.5)
-        found["a cold reader"] = probe(server, bench.seconds(8, 3))
+        before = read_from_disk(server)
+        found[COLD] = probe(server, seconds)
+        read = read_from_disk(server) - before
+    found[COLD]["readMBs"] = read / 1e6 / seconds
+    if read == 0:
+        raise RuntimeError(f"{server.name}: nothing was read from the disk beside the probe")
 
 
 def deletion(bench, server, found):
@@ -116,6 +129,8 @@ def storage(bench):
             checks.append(
                 check(f"longest beside {name}, to Java's", run[LONGEST] / other[LONGEST], "≤", 0.25)
             )
+    for name, run in (("ours", ours[COLD]), ("Java", java[COLD])):
+        table.append({"beside": f"the cold reader, MB/s from the disk, {name}: {run['readMBs']:.0f}"})
     table.append({"beside": f"segments deleted: ours {deleted}, Java {java_deleted}"})
     gib = times["bytes"] / GIB
     for key, what, bound in (
