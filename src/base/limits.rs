@@ -32,6 +32,17 @@ pub const COLD_READS_MAX: i32 = 10_000;
 pub const COLD_READ_BYTES: i64 = 2 * 1024 * 1024;
 /// Messages that are looked at for that.
 pub const COLD_READ_UNITS: usize = 4096;
+/// Bytes of old messages that are read from the disk a second while messages are sent, or twice what
+/// these bring, should that be more.
+pub const COLD_READ_SPEED: i64 = 256 * 1024 * 1024;
+/// Bytes of messages sent a second from which on reads of old messages heed them.
+pub const COLD_SENDS_BYTES: i64 = 1024 * 1024;
+/// A read of old messages waits no longer than this for its turn.
+pub const COLD_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Time over which is measured how much is sent beside reads of old messages.
+pub const COLD_PACE: Duration = Duration::from_millis(100);
+/// Messages that were read from the disk, or found in memory, so long ago may be gone from there.
+pub const COLD_READ_KEPT: Duration = Duration::from_secs(5);
 /// Readers of old messages whose places are remembered, so that the disk works ahead of them.
 pub const COLD_READERS_MAX: usize = 256;
 /// Bytes of the log that are read to find the record of one damaged queue unit.

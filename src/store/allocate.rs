@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::cold;
 use super::mapped::{MappedFile, PAGE_BYTES};
 use super::segments::Segments;
 use super::status::PutStatus;
@@ -148,9 +149,11 @@ impl Allocate {
     fn run(&self) {
         let mut locked = Locked::default();
         let mut pace = Pace { since: Instant::now(), from: self.segments.max_offset() };
+        let mut written = self.segments.last().map_or(0, |last| last.start());
         loop {
             let asked = self.asked.swap(false, Ordering::AcqRel);
             self.make_next();
+            self.leave(&mut written);
             if asked {
                 self.warm(&mut locked, &mut pace);
             }
@@ -206,12 +209,24 @@ impl Allocate {
         self.ready.notify_all();
     }
 
+    /// Files that the writer has left are read by the page from now on. `written`: where the file
+    /// begins that was written to last time.
+    fn leave(&self, written: &mut i64) {
+        let writer = self.segments.last().map_or(0, |last| last.start());
+        while *written < writer {
+            let file = self.segments.find(*written);
+            file.iter().for_each(|file| cold::advise(file));
+            *written = file.map_or(writer, |file| file.end());
+        }
+    }
+
     /// A file with all its disk blocks, durable in its directory.
     fn create(&self, start: i64) -> Result<MappedFile> {
         let path = self.segments.path(start);
         let dir = path.parent().unwrap_or(Path::new("."));
         sys::file::make_dirs_durably(dir).what(|| format!("create {}", dir.display()))?;
         let file = MappedFile::create(&path, start, self.segments.size())?;
+        cold::advise(&file);
         let durable = || file.sync_length().and_then(|()| sys::file::sync_dir(dir));
         let ready = file.reserve_all().and_then(|()| durable());
         if let Err(e) = ready {

@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use memmap2::Advice;
+use std::time::{Duration, Instant};
 
 use super::Store;
 use super::commit_log::CommitLog;
@@ -21,41 +20,50 @@ use super::segments::Segments;
 use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::base::limits::{
-    CHECK_RECORD_BYTES_MAX, COLD_READ_BYTES, COLD_READ_UNITS, COLD_READERS_MAX,
+    CHECK_RECORD_BYTES_MAX, COLD_PACE, COLD_PAUSE_MAX, COLD_READ_BYTES, COLD_READ_KEPT,
+    COLD_READ_SPEED, COLD_READ_UNITS, COLD_READERS_MAX, COLD_SENDS_BYTES,
 };
 
 /// Records with a gap of so many bytes between them are read in one piece.
 const GAP_BYTES: i64 = 64 * 1024;
 
-/// Where a get would find what it returns.
+/// Where a get finds what it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Written lately by this process: in memory for certain.
-    Recent,
-    /// Old, and in memory.
-    Resident,
+pub enum Place {
+    /// In memory. A reader of old messages will soon be `ahead`, should that be an offset, and the
+    /// disk has not been asked yet for what is there.
+    Memory { ahead: Option<i64> },
     /// Not all in memory.
-    OnDisk,
+    Disk,
 }
 
 /// What a get is going to look at.
 pub struct Wanted<'a> {
-    pub queue: &'a Queue,
+    pub queue: &'a Arc<Queue>,
+    /// The queue offset asked for.
+    pub offset: i64,
+    /// From there on.
     pub units: &'a Units,
     pub limits: &'a Limits,
     pub pass: &'a Pass<'a>,
 }
 
 impl Wanted<'_> {
-    /// Where it is; records from `recent` on were written lately.
-    pub fn state(&self, log: &CommitLog, recent: i64) -> State {
+    /// Whether its units are the queue's last page, and its records were written lately: from
+    /// `recent` on. Then all is in memory.
+    fn is_newest(&self, recent: i64) -> bool {
+        self.queue.max_physical() > recent
+            && self.units.are_last_page(self.offset, self.queue)
+            && self.units.iter().next().is_some_and(|unit| unit.physical_offset >= recent)
+    }
+
+    /// Whether it is all in memory.
+    fn is_resident(&self, log: &CommitLog) -> bool {
         if !self.units.are_resident(self.limits.units()) {
-            return State::OnDisk;
+            return false;
         }
-        // Those behind it were written later.
-        if self.units.iter().next().is_some_and(|unit| unit.physical_offset >= recent) {
-            return State::Recent;
-        }
+        // Where properties are asked for, all records are looked at until enough of them pass.
+        let looks_in = self.pass.properties.is_some();
         let mut pieces = Pieces::default();
         let mut found = 0;
         for unit in self.units.iter().take(self.limits.units()) {
@@ -63,18 +71,22 @@ impl Wanted<'_> {
                 continue;
             }
             let (count, bytes) = self.limits.at(unit.physical_offset);
-            let enough = found >= count && self.pass.properties.is_none();
-            if enough || !pieces.add(unit, bytes as i64) {
+            let bytes_max = if looks_in { i64::MAX } else { bytes as i64 };
+            if (found >= count && !looks_in) || !pieces.add(unit, bytes_max) {
                 break;
             }
             found += 1;
         }
-        let segments = log.segments();
-        let resident = |file: &MappedFile, range| Ok(file.is_resident(range));
-        match pieces.ranges.iter().all(|range| each(segments, range, resident).unwrap_or(true)) {
-            true => State::Resident,
-            false => State::OnDisk,
-        }
+        pieces.are_resident(log.segments())
+    }
+
+    /// Queue offset before which it has ended.
+    fn end(&self) -> i64 {
+        let units = match self.pass.properties {
+            Some(_) => self.limits.units(),
+            None => self.limits.count(),
+        };
+        self.offset.saturating_add(units as i64)
     }
 }
 
@@ -110,15 +122,18 @@ impl Pieces {
         self.ranges.push(start..end);
         true
     }
+
+    fn are_resident(&self, segments: &Segments) -> bool {
+        let resident = |file: &MappedFile, range| Ok(file.is_resident(range));
+        self.ranges.iter().all(|range| each(segments, range, resident).unwrap_or(true))
+    }
 }
 
-/// Has the kernel read nothing but what it is asked for from files that were read from begin to end
-/// until now, at the start.
-pub fn advise(segments: &Segments) {
-    for file in segments.files() {
-        if let Err(e) = file.advise(Advice::Random) {
-            log::warn!(target: "store", "advise on {}: {e}", file.path().display());
-        }
+/// Has the kernel read nothing but what it is asked for from a file that nobody reads from begin to
+/// end any more.
+pub fn advise(file: &MappedFile) {
+    if let Err(e) = file.read_by_page() {
+        log::warn!(target: "store", "advise on {}: {e}", file.path().display());
     }
 }
 
@@ -152,47 +167,106 @@ fn read_in(file: &MappedFile, range: Range<usize>) -> Result<bool> {
 #[derive(Default)]
 pub struct Cold {
     readers: Mutex<VecDeque<Reader>>,
+    pace: Mutex<Pace>,
+}
+
+/// How fast old messages are read while messages are sent.
+#[derive(Default)]
+struct Pace {
+    /// When what was read so far is paid for.
+    free: Option<Instant>,
+    /// Bytes put until then, and when they were looked at; speed of the puts before in bytes a
+    /// second.
+    put: i64,
+    looked: Option<Instant>,
+    speed: i64,
+}
+
+impl Pace {
+    /// How long to wait before the next read, when `put` bytes have been put so far.
+    fn pause(&mut self, now: Instant, put: i64) -> Duration {
+        let since = self.looked.map_or(COLD_PACE, |looked| now - looked);
+        if since >= COLD_PACE {
+            let bytes = self.looked.map_or(0, |_| put - self.put);
+            self.speed = (bytes as f64 / since.as_secs_f64()) as i64;
+            (self.put, self.looked) = (put, Some(now));
+        }
+        match self.free {
+            Some(free) if self.speed >= COLD_SENDS_BYTES => free.saturating_duration_since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// So much has been read. A reader is always faster than the writers.
+    fn has_read(&mut self, now: Instant, bytes: i64) {
+        let speed = COLD_READ_SPEED.max(self.speed.saturating_mul(2));
+        let cost = Duration::from_secs_f64(bytes as f64 / speed as f64);
+        let free = self.free.map_or(now, |free| free.max(now)) + cost;
+        self.free = Some(free.min(now + COLD_PAUSE_MAX));
+    }
 }
 
 struct Reader {
     /// Address of the queue. A hint, nothing is read through it.
     queue: usize,
-    /// Queue offsets that were read into memory last.
+    /// Queue offsets that were read last.
     read: Range<i64>,
+    /// All messages from this queue offset to the end of `read` are in memory, or were at that
+    /// time; `None`: some may not have been.
+    whole: Option<(i64, Instant)>,
     /// The next ones have been asked for.
     asked: bool,
 }
 
+/// What is remembered of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// Queue offset before which messages are in memory.
+    end: i64,
+    /// Where the next messages are to be read from, once, when it has come half through those read
+    /// last.
+    next: Option<i64>,
+}
+
 impl Cold {
-    /// A get at `offset` found what it wanted in memory. Where the next messages are to be read
-    /// from, once, when it has come half through those read last.
-    pub fn next(&self, queue: &Arc<Queue>, offset: i64) -> Option<i64> {
+    /// What is known of who reads at `offset`.
+    fn known(&self, queue: &Arc<Queue>, offset: i64) -> Option<Known> {
         let queue = Arc::as_ptr(queue) as usize;
         let mut readers = self.readers();
-        let reader = readers
-            .iter_mut()
-            .find(|reader| reader.queue == queue && reader.read.contains(&offset))?;
+        let reader = readers.iter_mut().find(|reader| reader.is_at(queue, offset))?;
+        let whole = reader
+            .whole
+            .is_some_and(|(start, since)| start <= offset && since.elapsed() < COLD_READ_KEPT);
         let half = reader.read.start + (reader.read.end - reader.read.start) / 2;
         let due = offset >= half && !reader.asked;
         reader.asked |= due;
-        due.then_some(reader.read.end)
+        Some(Known {
+            end: if whole { reader.read.end } else { offset },
+            next: due.then_some(reader.read.end),
+        })
     }
 
-    /// These messages have been read, for a reader that is among them or just before.
-    fn has_read(&self, queue: &Arc<Queue>, read: Range<i64>) {
+    /// These messages have been read, for a reader that is among them or just before; `whole`: all
+    /// of them are in memory.
+    fn has_read(&self, queue: &Arc<Queue>, read: Range<i64>, whole: bool) {
         let queue = Arc::as_ptr(queue) as usize;
         let mut readers = self.readers();
-        let before = readers.iter().position(|reader| {
-            let goes_on = reader.read.end == read.start || reader.read.contains(&read.start);
-            reader.queue == queue && goes_on
-        });
-        if let Some(index) = before {
-            readers.remove(index);
+        let mut whole = whole.then(|| (read.start, Instant::now()));
+        if let Some(index) = readers.iter().position(|reader| reader.is_at(queue, read.start))
+            && let Some(before) = readers.remove(index)
+            && let Some((start, _)) = &mut whole
+        {
+            // The reader has yet to come through the rest of what was read before.
+            *start = before.whole.map_or(*start, |(earlier, _)| earlier.max(before.read.start));
         }
-        readers.push_back(Reader { queue, read, asked: false });
+        readers.push_back(Reader { queue, read, whole, asked: false });
         if readers.len() > COLD_READERS_MAX {
             readers.pop_front();
         }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn readers(&self) -> MutexGuard<'_, VecDeque<Reader>> {
@@ -200,7 +274,82 @@ impl Cold {
     }
 }
 
+impl Reader {
+    /// Whether this is who reads on at an offset of a queue.
+    fn is_at(&self, queue: usize, offset: i64) -> bool {
+        let start = self.whole.map_or(self.read.start, |(start, _)| start);
+        self.queue == queue && (start..=self.read.end).contains(&offset)
+    }
+}
+
+/// What is read ahead at once.
+struct Ahead {
+    pieces: Pieces,
+    /// Queue offset after it.
+    end: i64,
+    /// No message before that is left out.
+    whole: bool,
+}
+
+impl Ahead {
+    /// Of these units, which begin at `offset`, those that pass.
+    fn of(units: &Units, offset: i64, passes: impl Fn(Unit) -> bool) -> Ahead {
+        let mut ahead = Ahead { pieces: Pieces::default(), end: offset, whole: true };
+        for unit in units.iter().take(COLD_READ_UNITS) {
+            match passes(unit) {
+                true if !ahead.pieces.add(unit, COLD_READ_BYTES) => break,
+                passes => ahead.whole &= passes,
+            }
+            ahead.end += 1;
+        }
+        ahead
+    }
+}
+
 impl Store {
+    /// Where a get finds what it wants; records from `recent` on were written lately. The kernel is
+    /// asked about each message once at most, as long as a reader goes on.
+    pub(super) fn place(&self, wanted: &Wanted, recent: i64) -> Place {
+        if wanted.is_newest(recent) {
+            return Place::Memory { ahead: None };
+        }
+        let (queue, offset, end) = (wanted.queue, wanted.offset, wanted.end());
+        let known = self.cold.known(queue, offset);
+        let sure = known.is_some_and(|known| known.end >= end);
+        if !sure && !wanted.is_resident(&self.log) {
+            return Place::Disk;
+        }
+        let Some(known) = known else {
+            self.cold.has_read(queue, offset..end, false);
+            return Place::Memory { ahead: None };
+        };
+        if sure && known.next.is_none() {
+            return Place::Memory { ahead: None };
+        }
+        let from = if sure { known.end } else { offset };
+        match self.next_resident(wanted, from) {
+            Some(end) => self.cold.has_read(queue, from..end, true),
+            None => {
+                let ahead = known.next.filter(|next| *next < queue.max_offset());
+                return Place::Memory { ahead };
+            }
+        }
+        Place::Memory { ahead: None }
+    }
+
+    /// The end of what would be read ahead from a queue offset on, if it is in memory already, and
+    /// every message before passes.
+    fn next_resident(&self, wanted: &Wanted, from: i64) -> Option<i64> {
+        let units = wanted.queue.units(from)?;
+        let passes = |unit: Unit| wanted.pass.unit(wanted.queue, unit.tags_code);
+        if !units.are_resident(COLD_READ_UNITS) || !units.iter().next().is_some_and(passes) {
+            return None;
+        }
+        let ahead = Ahead::of(&units, from, passes);
+        let resident = ahead.whole && ahead.pieces.are_resident(self.log.segments());
+        resident.then_some(ahead.end)
+    }
+
     /// Whether `record_at` of this physical offset would wait for the disk.
     pub fn is_on_disk(&self, physical_offset: i64) -> bool {
         if physical_offset >= self.written_from.max(self.recent_from()) {
@@ -232,6 +381,15 @@ impl Store {
         work(&file, at..at + size as usize)
     }
 
+    /// Waits until the next read beside sends is due.
+    fn pause_reads(&self) {
+        let put = self.stats.put_bytes.load(Ordering::Relaxed);
+        let pause = self.cold.pace().pause(Instant::now(), put);
+        if !pause.is_zero() && !self.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(pause);
+        }
+    }
+
     /// Reads into memory, waiting for the disk, what a get from `offset` of a queue on will
     /// return, and what those after it will, as far as `tags` lets pass. An error: the disk cannot
     /// give it, and a get would end the process.
@@ -244,24 +402,20 @@ impl Store {
     ) -> Result<()> {
         let Some(queue) = self.queues.get(topic, queue_id) else { return Ok(()) };
         let Some(units) = queue.units(offset) else { return Ok(()) };
+        self.pause_reads();
         units.read_in(COLD_READ_UNITS).what(|| format!("read {queue}"))?;
         let pass = Pass { tags, ext: None, properties: None };
-        let mut pieces = Pieces::default();
-        let mut end = offset;
-        for unit in units.iter().take(COLD_READ_UNITS) {
-            if pass.unit(&queue, unit.tags_code) && !pieces.add(unit, COLD_READ_BYTES) {
-                break;
-            }
-            end += 1;
-        }
+        let ahead = Ahead::of(&units, offset, |unit| pass.unit(&queue, unit.tags_code));
         let segments = self.log.segments();
         // All is asked for before the first is waited for.
         let ask = |file: &MappedFile, range| Ok(file.will_need(range).is_ok());
-        pieces.ranges.iter().try_for_each(|range| each(segments, range, ask).map(drop))?;
-        pieces.ranges.iter().try_for_each(|range| each(segments, range, read_in).map(drop))?;
+        let ranges = &ahead.pieces.ranges;
+        ranges.iter().try_for_each(|range| each(segments, range, ask).map(drop))?;
+        ranges.iter().try_for_each(|range| each(segments, range, read_in).map(drop))?;
         self.stats.cold_reads.fetch_add(1, Ordering::Relaxed);
-        self.stats.cold_bytes.fetch_add(pieces.bytes, Ordering::Relaxed);
-        self.cold.has_read(&queue, offset..end);
+        self.stats.cold_bytes.fetch_add(ahead.pieces.bytes, Ordering::Relaxed);
+        self.cold.pace().has_read(Instant::now(), ahead.pieces.bytes);
+        self.cold.has_read(&queue, offset..ahead.end, ahead.whole);
         Ok(())
     }
 }

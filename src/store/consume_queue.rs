@@ -95,6 +95,13 @@ impl Units {
         self.file.is_resident(self.bytes(count))
     }
 
+    /// Whether these, which begin at queue offset `offset`, are the last page of the queue.
+    pub(super) fn are_last_page(&self, offset: i64, queue: &Queue) -> bool {
+        let end = self.position + self.len;
+        offset + (self.len / UNIT_BYTES) as i64 == queue.max_offset()
+            && self.position / PAGE_BYTES == end.saturating_sub(1) / PAGE_BYTES
+    }
+
     /// Reads the first `count` of them into memory.
     pub(super) fn read_in(&self, count: usize) -> io::Result<()> {
         self.file.will_need(self.bytes(count))?;

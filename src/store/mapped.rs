@@ -296,7 +296,8 @@ impl MappedFile {
     }
 
     /// Makes the pages of `range` writable without a fault, allocating and zeroing memory for them.
-    /// Their blocks must be reserved.
+    /// Their blocks must be reserved, and the file read at random (`advise`), or the kernel would
+    /// read ahead.
     ///
     /// The memory comes in folios of 2 MiB (on Linux from 5.18 on, where the file system has them):
     /// a third of the time that pages take, and without the kernel's read ahead, which where it is
@@ -309,10 +310,16 @@ impl MappedFile {
         let advise = |advice| self.map.advise_range(advice, range.start, range.len());
         // Refused by a kernel without huge pages, which then makes single ones.
         let _ = advise(if single_pages { Advice::NoHugePage } else { Advice::HugePage });
-        advise(Advice::Random)?;
-        let done = advise(Advice::PopulateWrite);
-        advise(Advice::Normal)?;
-        done
+        advise(Advice::PopulateWrite)
+    }
+
+    /// The file is only read from now on, by the page: has the kernel read no more than that, which
+    /// after `prefault` it would.
+    pub fn read_by_page(&self) -> io::Result<()> {
+        self.advise(Advice::Random)?;
+        // Unknown to a kernel without huge pages.
+        let _ = self.advise(Advice::NoHugePage);
+        Ok(())
     }
 
     /// Whether all pages of `range` are in memory, so that reading them waits for no disk.

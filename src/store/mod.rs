@@ -177,7 +177,7 @@ impl Store {
     /// Starts the threads. From here on a crash is noticed by the next start.
     pub fn start(&self) -> Result<()> {
         self.set_abort()?;
-        cold::advise(self.log.segments());
+        self.log.segments().files().iter().for_each(|file| cold::advise(file));
         let clean = Clean {
             segments: self.log.segments().clone(),
             queues: self.queues.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Store;
-use super::cold::{Cold, State, Wanted};
+use super::cold::{Place, Wanted};
 use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
 use super::consume_queue_ext::{self, ExtUnit};
@@ -89,7 +89,7 @@ impl Store {
         pass: &Pass,
     ) -> GetResult {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, pass, None);
+        let result = self.look_up(topic, queue_id, offset, max_count, pass, true);
         let result = result.expect("a get that may wait has a result");
         self.stats.get(result.count.into(), began.elapsed());
         result
@@ -106,12 +106,12 @@ impl Store {
         pass: &Pass,
     ) -> Option<GetResult> {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, pass, Some(&self.cold))?;
+        let result = self.look_up(topic, queue_id, offset, max_count, pass, false)?;
         self.stats.get(result.count.into(), began.elapsed());
         Some(result)
     }
 
-    /// `None`: `cold` says that this has to wait for the disk.
+    /// `None`: this has to wait for the disk, and may not.
     fn look_up(
         &self,
         topic: &str,
@@ -119,7 +119,7 @@ impl Store {
         offset: i64,
         max_count: i32,
         pass: &Pass,
-        cold: Option<&Cold>,
+        may_wait: bool,
     ) -> Option<GetResult> {
         let config = self.config.get();
         let at_master = |next| if keeps_offset(&config) { offset } else { next };
@@ -148,12 +148,11 @@ impl Store {
         let limits = Limits::new(&config.store, max_count, &self.log);
         let check_below = limits.cold_below.max(self.written_from);
         let mut ahead = None;
-        if let Some(cold) = cold {
-            let wanted = Wanted { queue: &queue, units: &units, limits: &limits, pass };
-            match wanted.state(&self.log, check_below) {
-                State::Recent => {}
-                State::Resident => ahead = cold.next(&queue, offset),
-                State::OnDisk => return None,
+        if !may_wait {
+            let wanted = Wanted { queue: &queue, offset, units: &units, limits: &limits, pass };
+            match self.place(&wanted, check_below) {
+                Place::Memory { ahead: next } => ahead = next,
+                Place::Disk => return None,
             }
         }
         let check = |offset, unit: Unit| match unit.physical_offset < check_below {
@@ -320,6 +319,11 @@ impl Limits {
         let old = self.is_old(physical_offset);
         let (bytes, count) = if old { self.cold } else { self.hot };
         (self.count.min(count), bytes)
+    }
+
+    /// Most messages of any answer.
+    pub(super) fn count(&self) -> usize {
+        self.count.min(self.hot.1.max(self.cold.1))
     }
 
     /// How many units a get looks at, at most.
