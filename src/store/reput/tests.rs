@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::super::fixture::*;
 use super::super::{GetStatus, PutStatus, Store, layout};
 use super::*;
-use crate::message::MessageRef;
+use crate::message::{MessageRef, record};
 
 /// What the hook heard: topic, queue, offset, tags code, properties.
 type Heard = Arc<Mutex<Vec<(String, i32, i64, i64, String)>>>;
@@ -190,6 +190,38 @@ fn a_crash_neither_loses_nor_doubles() {
         assert_eq!(store.queues.get("T", 0).unwrap().next_offset.load(Relaxed), 30);
         assert!(heard.lock().unwrap().is_empty(), "no one waits for old messages");
     }
+}
+
+#[test]
+fn a_topic_made_again_is_whole_after_a_crash() {
+    for (first, second) in [(5, 3), (3, 5)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = start(dir.path());
+        (0..first).for_each(|_| drop(put(&store, &message("T", 0, b"deleted"))));
+        settle(&store);
+        store.delete_topic_queues("T").unwrap();
+        (0..second).for_each(|_| drop(put(&store, &message("T", 0, b"new"))));
+        settle(&store);
+        store.stop();
+        drop(store);
+        // As if the run had not been stopped: the queue lost its last unit.
+        fs::write(layout::abort_file(dir.path()), "").unwrap();
+        let queue = layout::consume_queue_dir(dir.path()).join("T/0/00000000000000000000");
+        let mut bytes = fs::read(&queue).unwrap();
+        bytes[20 * (second - 1)..20 * second].fill(0);
+        fs::write(&queue, bytes).unwrap();
+        for _ in 0..2 {
+            let store = open(dir.path());
+            let all = bytes_of(&store, second as i64);
+            assert!(all.iter().all(|body| body == b"new"), "{all:?}");
+            assert_eq!((all.len(), store.max_offset_in_queue("T", 0)), (second, second as i64));
+        }
+    }
+}
+
+fn bytes_of(store: &Store, count: i64) -> Vec<Vec<u8>> {
+    let found = bytes(&store.get("T", 0, 0, count as i32, &all));
+    record::decode_all(&found).unwrap().into_iter().map(|message| message.body).collect()
 }
 
 #[test]
