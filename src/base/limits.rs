@@ -102,8 +102,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 /// Connections that a corked thread leaves unflushed.
 pub const CORK_CONNECTIONS: usize = 64;
-/// Connections that crowd a pool are read all the same when there was no room for this long, so
-/// that what they send is refused in time when nothing else comes of it.
+/// When connections that crowd a pool have not all found room for this long, some of what they send
+/// is read to be refused, so that the answer comes in time.
 pub const CROWDED_REST: Duration = Duration::from_millis(20);
 /// How long a server that stops goes on sending replies.
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);

@@ -22,6 +22,8 @@ use crate::net::{Conn, Port, Relief, Request, Service, Taken, cork};
 use crate::protocol::Command;
 use crate::protocol::code::response::{REQUEST_CODE_NOT_SUPPORTED, SYSTEM_BUSY, SYSTEM_ERROR};
 
+/// What a request is told for which there is no room.
+const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
 /// How often the watch tends the pools while there is work.
 const TICK: Duration = Duration::from_millis(10);
 /// Ticks without work after which it sleeps until there is some.
@@ -211,6 +213,8 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
     /// The pool that is to handle a request, or `None` when it has been refused:
     /// 1. nobody serves its code on its port; 2. the service has no use for it now;
     /// 3. (`enqueue`) its pool is full; 4. (`Pool`) it has waited there for too long.
+    ///
+    /// `turns_away` comes before all that, for connections that crowd a pool.
     fn admit(&self, request: &Request) -> Option<usize> {
         let command = &request.command;
         let Some(row) = self.row(command.code, request.conn.port()) else {
@@ -229,8 +233,7 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         let (refused, taken) = self.pools[pool].push(batch, may_leave);
         self.watch.alert();
         for request in refused {
-            let remark = "[OVERLOAD]system busy, start flow control for a while";
-            request.responder().send(request.command.refusal(SYSTEM_BUSY, remark));
+            request.responder().send(request.command.refusal(SYSTEM_BUSY, OVERLOAD));
         }
         taken
     }
@@ -257,6 +260,17 @@ impl<S: Send + Sync + 'static, P: PoolId> Service for Dispatcher<S, P> {
 
     fn is_crowded(&self) -> bool {
         self.pools.iter().any(|pool| pool.is_crowded())
+    }
+
+    fn turns_away(&self, head: &Command, conn: &Arc<Conn>) -> bool {
+        let Some(row) = self.row(head.code, conn.port()).filter(|_| !head.is_response()) else {
+            return false;
+        };
+        let crowded = self.pools[row.pool.index()].is_crowded();
+        if crowded && !head.is_oneway() {
+            conn.send(head.refusal(SYSTEM_BUSY, OVERLOAD));
+        }
+        crowded
     }
 
     fn works(&self) -> bool {

@@ -123,11 +123,12 @@ impl Pool {
         may_leave: bool,
     ) -> (VecDeque<Request>, Taken) {
         let queued = self.queued.fetch_add(batch.len(), Ordering::SeqCst);
-        let crowds = self.is_crowded() && is_much(&batch);
+        let much = self.is_crowded() && is_much(&batch);
         let closed = self.closed.load(Ordering::SeqCst);
         let room = if closed { 0 } else { self.spec.capacity.saturating_sub(queued) };
         let refused = batch.split_off(self.fitting(&batch, room));
         self.queued.fetch_sub(refused.len(), Ordering::SeqCst);
+        let crowds = much || !refused.is_empty();
         if batch.is_empty() {
             return (refused, Taken { left: false, crowds });
         }

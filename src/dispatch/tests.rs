@@ -329,6 +329,32 @@ fn a_pool_is_crowded_before_it_is_full() {
 }
 
 #[test]
+fn who_crowds_a_pool_is_turned_away_and_others_find_room() {
+    let scene = Scene::new(1, 100, None);
+    let (mut many, mut few) = (scene.connect(Port::Main), scene.connect(Port::Main));
+    many.send(&[BLOCK]);
+    scene.blocked();
+    many.send(&[ECHO; 70]);
+    eventually(|| scene.queued() == 70);
+    many.send(&[ECHO; 9]);
+    eventually(|| scene.queued() == 79);
+    // This one rests now. What it sends next waits, and is refused when it has waited in vain.
+    many.send(&[ECHO, OTHER_POOL, 99, ECHO]);
+    let mut answers: Vec<(usize, i32)> =
+        (0..4).map(|_| many.answer()).map(|(at, reply)| (at, reply.code)).collect();
+    answers.sort_unstable();
+    assert_eq!(
+        answers,
+        [(80, SYSTEM_BUSY), (81, 0), (82, REQUEST_CODE_NOT_SUPPORTED), (83, SYSTEM_BUSY)]
+    );
+    few.send(&[ECHO; 3]);
+    eventually(|| scene.queued() == 82);
+    scene.open_door();
+    assert_eq!((0..80).map(|_| many.answer().1.code).sum::<i32>(), 0);
+    assert_eq!((0..3).map(|_| few.answer().1.code).sum::<i32>(), 0);
+}
+
+#[test]
 fn who_waits_too_long_is_answered_though_the_worker_is_stuck() {
     let scene = Scene::new(1, 100, Some(50));
     let mut peer = scene.connect(Port::Main);

@@ -1,11 +1,11 @@
-//! Bytes on their way into one connection: read, cut into frames, decoded.
+//! Bytes on their way into one connection: read and cut into frames.
 
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
 use crate::base::error::IoContext;
 use crate::base::{Error, Result};
-use crate::protocol::{Command, frame};
+use crate::protocol::frame;
 
 /// First size of the own buffer of a long frame.
 const LONG_START_BYTES: usize = 64 * 1024;
@@ -54,7 +54,7 @@ impl Input {
         source: &mut impl Read,
         shared: &mut [u8],
         now: Instant,
-        mut each: impl FnMut(Command),
+        mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<Turn> {
         if self.want > 0 {
             return self.read_long(source, each);
@@ -69,7 +69,7 @@ impl Input {
         let filled = self.have + count;
         let mut used = 0;
         while let Some(len) = frame::cut(&shared[used..filled])? {
-            each(frame::decode(&shared[used..used + len])?);
+            each(&shared[used..used + len])?;
             used += len;
         }
         if used > 0 {
@@ -97,7 +97,11 @@ impl Input {
     }
 
     /// Reads towards the end of a long frame, and not further.
-    fn read_long(&mut self, source: &mut impl Read, mut each: impl FnMut(Command)) -> Result<Turn> {
+    fn read_long(
+        &mut self,
+        source: &mut impl Read,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Turn> {
         if self.have == self.half.len() {
             let len = (self.have * 2).max(LONG_START_BYTES).min(self.want);
             self.half.reserve_exact(len - self.have);
@@ -111,7 +115,7 @@ impl Input {
         if self.have == self.want {
             let whole = std::mem::take(self).half;
             match frame::cut(&whole)? {
-                Some(len) if len == whole.len() => each(frame::decode(&whole)?),
+                Some(len) if len == whole.len() => each(&whole)?,
                 _ => return Err(Error::Protocol("the length of a frame changed".to_string())),
             }
         }
@@ -137,6 +141,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::protocol::Command;
 
     /// A socket that brings these pieces, one a read, then nothing more for now.
     struct Pieces(VecDeque<Vec<u8>>);
@@ -169,9 +174,11 @@ mod tests {
         let (mut source, mut shared) = (Pieces(pieces.into()), vec![0; room]);
         let mut got = Vec::new();
         while !source.0.is_empty() {
-            let each = |command: Command| {
+            let each = |bytes: &[u8]| {
+                let command = frame::decode(bytes)?;
                 assert!(command.body.iter().all(|byte| i32::from(*byte) == command.code));
                 got.push((command.code, command.body.len()));
+                Ok(())
             };
             input.read(&mut source, &mut shared, Instant::now(), each).unwrap();
         }
@@ -234,8 +241,9 @@ mod tests {
             bytes.extend(head);
             let (mut source, mut shared) = (Pieces([bytes].into()), vec![0; 4096]);
             let mut count = 0;
-            let read =
-                Input::default().read(&mut source, &mut shared, Instant::now(), |_| count += 1);
+            let read = Input::default().read(&mut source, &mut shared, Instant::now(), |bytes| {
+                frame::decode(bytes).map(|_| count += 1)
+            });
             assert!(matches!(read, Err(Error::Protocol(_))), "{head:?}");
             assert_eq!(count, 1);
         }
@@ -244,9 +252,9 @@ mod tests {
     #[test]
     fn the_end_is_seen() {
         let (mut source, mut shared) = (Pieces([vec![]].into()), vec![0; 64]);
-        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| ());
+        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| Ok(()));
         assert_eq!(turn.unwrap(), Turn::End);
-        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| ());
+        let turn = Input::default().read(&mut source, &mut shared, Instant::now(), |_| Ok(()));
         assert_eq!(turn.unwrap(), Turn::Drained);
     }
 }

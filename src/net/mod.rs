@@ -54,6 +54,12 @@ pub trait Service: Send + Sync {
         false
     }
 
+    /// Refuses a request, of which only the head is known, if there are too many like it; false:
+    /// it is to be read whole. Asked for connections that have rested in vain.
+    fn turns_away(&self, _head: &Command, _conn: &Arc<Conn>) -> bool {
+        false
+    }
+
     /// Whether requests are ever left for `work`.
     fn works(&self) -> bool {
         false
@@ -80,7 +86,8 @@ pub struct Taken {
     /// Some are left for `Service::work`.
     pub left: bool,
     /// They were many and are among too many: their connection is to rest, which is to say that it
-    /// is not read until `Service::is_crowded` no longer holds, or has held for `CROWDED_REST`.
+    /// is not read while `Service::is_crowded` holds, or if some have rested for `CROWDED_REST` in
+    /// a small share of the time, to be turned away.
     pub crowds: bool,
 }
 

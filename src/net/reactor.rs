@@ -26,7 +26,7 @@ use crate::base::limits::{
     STOP_FLUSH,
 };
 use crate::base::{Error, Result, thread};
-use crate::protocol::Command;
+use crate::protocol::{Command, frame};
 
 /// The buffer that all connections of a reactor are read into.
 const READ_BYTES: usize = 128 * 1024;
@@ -34,12 +34,21 @@ const READ_BYTES: usize = 128 * 1024;
 const READS_PER_TURN: usize = 8;
 /// New connections that are taken in before the others get their turn.
 const NEW_PER_TURN: usize = 64;
+/// Connections whose peer has gone that are seen to before the others get their turn.
+const ENDS_PER_TURN: usize = 8;
 /// How often deadlines of our own requests are looked at while there are any.
 const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
 /// How often a stopping reactor looks whether everything has left.
 const STOP_PERIOD: Duration = Duration::from_millis(10);
 /// How often it is looked at whether connections have rested enough.
 const REST_PERIOD: Duration = Duration::from_millis(1);
+/// Reading from connections that rest, to refuse what they send, is followed by so many times as
+/// long without it.
+const REFUSING_PAUSE: u32 = 12;
+/// The same when there is no room at all: then nothing else needs the time.
+const STUCK_PAUSE: u32 = 1;
+/// For so long the time in which nothing was refused is made up for.
+const REFUSING_CREDIT: Duration = Duration::from_millis(10);
 /// How long threads may take to end once their reactor has ended.
 const STUCK_TIME: Duration = Duration::from_secs(1);
 /// The token of the waker; connections use their ids, which begin at 1.
@@ -54,7 +63,7 @@ pub struct Limits {
     pub frame: Duration,
     /// It is closed when bytes wait and the peer takes none for so long.
     pub stall: Duration,
-    /// Connections that rest are read all the same when there was no room for so long.
+    /// What connections that rest have sent is refused when there was no end of them for so long.
     pub rest: Duration,
     /// Memory for incomplete frames over all connections.
     pub half_frames: usize,
@@ -280,11 +289,11 @@ pub(super) struct Link {
     paused: bool,
     /// It crowds the service and is not read.
     resting: bool,
-    /// It does not rest before all that has come is read, though it crowds the service.
-    reads_out: bool,
     /// The peer's end may stand right behind what is read, and will not be announced again: a read
     /// that empties the socket is followed by another.
     ending: bool,
+    /// It is among those whose peer has gone.
+    ended: bool,
     /// Last time bytes came or went.
     active: Instant,
     /// Last time the peer took bytes, or nothing waited for it.
@@ -301,8 +310,8 @@ impl Link {
             input,
             paused: false,
             resting: false,
-            reads_out: false,
             ending: true,
+            ended: false,
             active: now,
             taking: now,
             _seat: seat,
@@ -310,30 +319,36 @@ impl Link {
     }
 
     /// Reads once, gives responses to who waits for them and the requests to the service.
-    /// `work` becomes true when some of these are left for `Service::work`, as it may.
+    /// `work` becomes true when some of these are left for `Service::work`, as it may. `refusing`:
+    /// the service may turn them away.
     fn read(
         &mut self,
         shared: &mut [u8],
         now: Instant,
         service: &dyn Service,
         work: &mut Work,
+        refusing: bool,
     ) -> Result<Turn> {
         self.active = now;
         let _cork = cork();
         let mut batch = Vec::new();
         let conn = &self.conn;
-        let turn = self.input.read(&mut &*self.socket, shared, now, |command| {
+        let turn = self.input.read(&mut &*self.socket, shared, now, |bytes| {
+            if refusing && service.turns_away(&frame::decode_head(bytes)?, conn) {
+                return Ok(());
+            }
+            let command = frame::decode(bytes)?;
             if command.is_response() {
                 respond(conn, command);
             } else {
                 batch.push(Request::arrived_at(command, conn.clone(), now));
             }
+            Ok(())
         });
         if !batch.is_empty() {
             let taken = service.requests(batch, work.may_leave);
             work.left |= taken.left;
-            self.reads_out &= taken.crowds;
-            self.resting = taken.crowds && !self.reads_out;
+            self.resting = taken.crowds && !refusing;
         }
         turn
     }
@@ -422,10 +437,16 @@ struct Reactor {
     held: usize,
     /// Connections whose socket may not be empty yet.
     again: Vec<Token>,
+    /// Those whose peer has gone: when thousands go at once, the others do not wait for that.
+    ends: VecDeque<Token>,
     /// Those that rest, the one that has rested longest first.
     resting: VecDeque<Token>,
+    /// Since when there are some.
+    crowded: Option<Instant>,
     /// When there was room for them.
     room_at: Instant,
+    /// When what they send may be refused again.
+    refuse_at: Instant,
     work: Work,
     now: Instant,
     next_expire: Instant,
@@ -445,8 +466,11 @@ impl Reactor {
             buffer: vec![0; READ_BYTES],
             held: 0,
             again: Vec::new(),
+            ends: VecDeque::new(),
             resting: VecDeque::new(),
+            crowded: None,
             room_at: now,
+            refuse_at: now,
             work: Work::default(),
             now,
             next_expire: now,
@@ -469,7 +493,10 @@ impl Reactor {
         self.take_in();
         let again = std::mem::take(&mut self.again);
         events.iter().for_each(|event| self.ready(event));
-        again.into_iter().for_each(|token| self.read(token));
+        again.into_iter().for_each(|token| self.read(token, false));
+        for token in self.ends.drain(..ENDS_PER_TURN.min(self.ends.len())).collect::<Vec<_>>() {
+            self.read(token, false);
+        }
         self.end_rests();
         self.expire();
         self.sweep();
@@ -478,7 +505,7 @@ impl Reactor {
 
     /// How long there is nothing to do unless a socket has news.
     fn pause(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !(self.again.is_empty() && self.ends.is_empty()) {
             return Some(Duration::ZERO);
         }
         if !self.resting.is_empty() {
@@ -511,7 +538,7 @@ impl Reactor {
             self.service.connected(&link.conn);
             link.conn.writable();
             self.links.insert(token, link);
-            self.read(token);
+            self.read(token, false);
         }
     }
 
@@ -524,42 +551,54 @@ impl Reactor {
         let resume = link.paused && !link.conn.is_choked();
         if link.paused && !resume && (event.is_error() || event.is_write_closed()) {
             self.close(event.token(), "reset by the peer");
+        } else if event.is_read_closed() && !std::mem::replace(&mut link.ended, true) {
+            self.ends.push_back(event.token());
         } else if resume || event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(event.token());
+            self.read(event.token(), false);
         }
     }
 
-    /// Reads from those that rest, one after the other as long as there is room, and from all of
-    /// them when there was none for too long.
+    /// Reads from those that rest, one after the other as long as there is room; to refuse what
+    /// they send if that was too seldom, and if it leaves enough time for the others' requests.
     fn end_rests(&mut self) {
-        let hopeless = self.now.saturating_duration_since(self.room_at) >= self.limits.rest;
+        let (now, rest) = (self.now, self.limits.rest);
+        let in_vain = |at: Instant| now.saturating_duration_since(at) >= rest;
+        let hopeless = self.crowded.is_some_and(in_vain);
+        let pause = if in_vain(self.room_at) { STUCK_PAUSE } else { REFUSING_PAUSE };
         for _ in 0..self.resting.len() {
-            let crowded = self.service.is_crowded();
-            if !crowded {
-                self.room_at = self.now;
-            } else if !hopeless {
+            let refusing = self.service.is_crowded();
+            if !refusing {
+                self.room_at = now;
+            } else if !hopeless || self.refuse_at > now {
                 return;
             }
             let Some(token) = self.resting.pop_front() else { return };
             if let Some(link) = self.links.get_mut(&token) {
                 link.resting = false;
-                link.reads_out = crowded;
-                self.read(token);
+                let began = Instant::now();
+                self.read(token, refusing);
+                if refusing {
+                    let made_up = now.checked_sub(REFUSING_CREDIT).unwrap_or(now);
+                    self.refuse_at = self.refuse_at.max(made_up) + began.elapsed() * pause;
+                }
             }
+        }
+        if self.resting.is_empty() {
+            self.crowded = None;
         }
     }
 
     /// A connection rests.
     fn rest(&mut self, token: Token) {
-        if self.resting.is_empty() {
-            self.room_at = self.now;
+        if self.crowded.is_none() {
+            (self.crowded, self.room_at) = (Some(self.now), self.now);
         }
         self.resting.push_back(token);
     }
 
     /// Reads until the socket is empty, the outbox is full, the connection is to rest or others
     /// must have their turn.
-    fn read(&mut self, token: Token) {
+    fn read(&mut self, token: Token, refusing: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(link) = self.links.get_mut(&token) else { return };
             let quiet = self.remote.phase.load(Ordering::Relaxed) != phase::RUN;
@@ -569,7 +608,7 @@ impl Reactor {
             }
             let before = link.input.held();
             let turn = catch_unwind(AssertUnwindSafe(|| {
-                link.read(&mut self.buffer, self.now, &*self.service, &mut self.work)
+                link.read(&mut self.buffer, self.now, &*self.service, &mut self.work, refusing)
             }));
             self.held = self.held + link.input.held() - before;
             match turn {
@@ -579,10 +618,7 @@ impl Reactor {
                 }
                 Ok(Ok(Turn::More)) => {}
                 Ok(Ok(Turn::Drained)) if std::mem::take(&mut link.ending) => {}
-                Ok(Ok(Turn::Drained)) => {
-                    link.reads_out = false;
-                    return self.check_held();
-                }
+                Ok(Ok(Turn::Drained)) => return self.check_held(),
                 Ok(Ok(Turn::End)) => return self.close(token, "closed by the peer"),
                 Ok(Err(Error::Protocol(text))) => {
                     log::warn!(target: "remoting", "{}: {text}", link.conn.peer());
@@ -592,7 +628,13 @@ impl Reactor {
                 Err(_) => return self.close(token, "a panic"),
             }
         }
-        self.again.push(token);
+        match self.links.get_mut(&token) {
+            Some(link) if refusing => {
+                link.resting = true;
+                self.rest(token);
+            }
+            _ => self.again.push(token),
+        }
         self.check_held();
     }
 

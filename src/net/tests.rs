@@ -26,6 +26,8 @@ const BIG: i32 = 2;
 const KEEP: i32 = 3;
 /// Dropped without an answer.
 const DROP: i32 = 4;
+/// Answered with the number of connections that have gone.
+const GONE: i32 = 5;
 
 /// Answers on the reactor thread and tells what happened.
 #[derive(Default)]
@@ -36,6 +38,8 @@ struct Echo {
     kept: Mutex<Vec<super::Responder>>,
     closed: Mutex<HashSet<u64>>,
     crowded: AtomicBool,
+    /// The first connection that goes keeps the reactor until something comes here.
+    door: Mutex<Option<Receiver<()>>>,
 }
 
 impl Service for Echo {
@@ -58,6 +62,7 @@ impl Service for Echo {
                     drop(request.responder());
                     continue;
                 }
+                GONE => reply.body = vec![self.closed.lock().unwrap().len() as u8],
                 other => panic!("code {other}"),
             }
             request.responder().send(reply);
@@ -78,6 +83,9 @@ impl Service for Echo {
 
     fn closed(&self, conn: &Arc<Conn>) {
         assert!(conn.is_closed());
+        if let Some(door) = self.door.lock().unwrap().take() {
+            door.recv_timeout(LONG).unwrap();
+        }
         assert!(self.closed.lock().unwrap().insert(conn.id()), "closed told twice");
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
@@ -383,6 +391,23 @@ fn thousands_of_idle_connections_cost_little() {
     assert!(all < 1024, "{all} bytes and no buffer for each");
     drop(sockets);
     eventually(|| echo.open() == 0);
+}
+
+#[test]
+fn who_is_there_does_not_wait_for_all_who_go() {
+    let (echo, server) = start();
+    let mut stays = connect(&server);
+    let go: Vec<TcpStream> = (0..100).map(|_| connect(&server)).collect();
+    eventually(|| echo.open() == 101);
+    let (open, door) = mpsc::channel();
+    *echo.door.lock().unwrap() = Some(door);
+    drop(go);
+    let question = request(GONE, b"");
+    stays.write_all(&encode(&question)).unwrap();
+    open.send(()).unwrap();
+    let gone = receive(&mut stays).unwrap().body[0];
+    assert!(gone < 50, "{gone} before a request that came meanwhile");
+    eventually(|| echo.open() == 1);
 }
 
 #[test]

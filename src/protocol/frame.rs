@@ -56,6 +56,21 @@ pub fn decode(frame: &[u8]) -> Result<Command> {
     Ok(command)
 }
 
+/// Reads what stands before the fields of a frame and behind them: enough to refuse it, for much
+/// less.
+pub fn decode_head(frame: &[u8]) -> Result<Command> {
+    let Some((head, rest)) = frame.split_first_chunk::<HEAD_BYTES>() else {
+        return Err(Error::Protocol(format!("frame of {} bytes", frame.len())));
+    };
+    let (codec, header_len) = head_of(head, frame.len())?;
+    let mut command = Command { codec, ..Command::default() };
+    match codec {
+        Codec::Json => header_json::decode_head(&rest[..header_len], &mut command)?,
+        Codec::Binary => header_binary::decode_head(&rest[..header_len], &mut command)?,
+    }
+    Ok(command)
+}
+
 /// Appends lengths, header and `body` to `out`; the command's slices are to follow.
 ///
 /// A code or version that the binary form has no room for makes it a JSON header.

@@ -12,19 +12,31 @@ use crate::protocol::command::{Command, Fields, LANGUAGE_OTHER, Pair};
 
 /// Reads the header of a frame into a new command.
 pub fn decode(header: &[u8], command: &mut Command) -> Result<()> {
-    read(header, command).ok_or_else(|| {
-        Error::Protocol(format!("binary header of {} bytes: lengths beyond its end", header.len()))
-    })
+    read(header, command).ok_or_else(|| too_short(header))
 }
 
-fn read(mut header: &[u8], command: &mut Command) -> Option<()> {
-    let rest = &mut header;
+/// Reads only what stands before remark and ext fields.
+pub fn decode_head(header: &[u8], command: &mut Command) -> Result<()> {
+    read_head(&mut &*header, command).ok_or_else(|| too_short(header))
+}
+
+fn too_short(header: &[u8]) -> Error {
+    Error::Protocol(format!("binary header of {} bytes: lengths beyond its end", header.len()))
+}
+
+fn read_head(rest: &mut &[u8], command: &mut Command) -> Option<()> {
     command.code = i32::from(i16::from_be_bytes(take(rest)?));
     let [language] = take(rest)?;
     command.language = language_of_number(i64::from(language)).unwrap_or(LANGUAGE_OTHER);
     command.version = i32::from(i16::from_be_bytes(take(rest)?));
     command.opaque = i32::from_be_bytes(take(rest)?);
     command.flag = i32::from_be_bytes(take(rest)?);
+    Some(())
+}
+
+fn read(mut header: &[u8], command: &mut Command) -> Option<()> {
+    let rest = &mut header;
+    read_head(rest, command)?;
     let len = usize::try_from(i32::from_be_bytes(take(rest)?)).ok()?;
     let remark = split(rest, len)?;
     command.remark = (!remark.is_empty()).then(|| json::lossy(remark).into_owned());

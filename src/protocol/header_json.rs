@@ -8,17 +8,29 @@ use crate::protocol::command::{language_of_name, language_of_number};
 
 /// Reads the header of a frame into a new command; `Err` where Java closes the connection.
 pub fn decode(header: &[u8], command: &mut Command) -> Result<()> {
+    read(header, command, ext_fields)
+}
+
+/// The same but for the ext fields, which are passed over.
+pub fn decode_head(header: &[u8], command: &mut Command) -> Result<()> {
+    read(header, command, no_fields)
+}
+
+/// Reads the ext fields.
+type ReadFields = fn(&mut Scanner<'_>) -> Result<Option<Fields>>;
+
+fn read(header: &[u8], command: &mut Command, fields: ReadFields) -> Result<()> {
     let text = json::lossy(header);
-    let read = read(&mut Scanner::new(&text), command);
+    let read = members(&mut Scanner::new(&text), command, fields);
     read.map_err(|error| Error::Protocol(format!("header: {error}")))
 }
 
-fn read(scanner: &mut Scanner<'_>, command: &mut Command) -> Result<()> {
+fn members(scanner: &mut Scanner<'_>, command: &mut Command, fields: ReadFields) -> Result<()> {
     scanner.expect(b'{')?;
     while !scanner.closes(b'}')? {
         match scanner.plain_name() {
-            Some(name) => member(command, &scanner.all()[name], scanner)?,
-            None => member(command, &scanner.name()?, scanner)?,
+            Some(name) => member(command, &scanner.all()[name], scanner, fields)?,
+            None => member(command, &scanner.name()?, scanner, fields)?,
         }
     }
     scanner.end()
@@ -26,7 +38,12 @@ fn read(scanner: &mut Scanner<'_>, command: &mut Command) -> Result<()> {
 
 const MEMBERS: [&str; 7] = ["code", "extFields", "flag", "language", "opaque", "remark", "version"];
 
-fn member(command: &mut Command, name: &str, scanner: &mut Scanner<'_>) -> Result<()> {
+fn member(
+    command: &mut Command,
+    name: &str,
+    scanner: &mut Scanner<'_>,
+    fields: ReadFields,
+) -> Result<()> {
     match name {
         "code" => command.code = int(scanner)?,
         "flag" => command.flag = int(scanner)?,
@@ -37,13 +54,13 @@ fn member(command: &mut Command, name: &str, scanner: &mut Scanner<'_>) -> Resul
             let mut remark = String::new();
             command.remark = push_value(scanner, &mut remark)?.then_some(remark);
         }
-        "extFields" => command.fields = ext_fields(scanner)?,
+        "extFields" => command.fields = fields(scanner)?,
         // The frame says which codec it is.
         "serializeTypeCurrentRPC" => {
             scanner.raw()?;
         }
         other => match MEMBERS.iter().find(|known| json::same_name(other, known)) {
-            Some(known) => member(command, known, scanner)?,
+            Some(known) => member(command, known, scanner, fields)?,
             None => {
                 scanner.raw()?;
             }
@@ -92,15 +109,37 @@ fn language(scanner: &mut Scanner<'_>) -> Result<u8> {
     number.ok_or_else(|| here.error("unknown language number"))
 }
 
-fn ext_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
-    if scanner.peek()? != Some(b'{') {
-        let here = scanner.clone();
-        return match scanner.word() {
-            Ok("null") => Ok(None),
-            _ => Err(here.error("extFields is no object")),
-        };
+fn no_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
+    if !opens_fields(scanner)? {
+        return Ok(None);
     }
-    scanner.expect(b'{')?;
+    loop {
+        scanner.plain_members(|_, _| ());
+        if scanner.closes(b'}')? {
+            return Ok(None);
+        }
+        scanner.name()?;
+        scanner.raw()?;
+    }
+}
+
+/// Takes the bracket that the fields begin with; false when there is null instead.
+fn opens_fields(scanner: &mut Scanner<'_>) -> Result<bool> {
+    if scanner.peek()? == Some(b'{') {
+        scanner.expect(b'{')?;
+        return Ok(true);
+    }
+    let here = scanner.clone();
+    match scanner.word() {
+        Ok("null") => Ok(false),
+        _ => Err(here.error("extFields is no object")),
+    }
+}
+
+fn ext_fields(scanner: &mut Scanner<'_>) -> Result<Option<Fields>> {
+    if !opens_fields(scanner)? {
+        return Ok(None);
+    }
     let mut fields = Fields::out_of(scanner.all());
     loop {
         scanner.plain_members(|name, value| fields.push_found(name, value));
