@@ -51,6 +51,8 @@ def overload(bench):
     with bench.broker(cpu=BROKER_CPU) as server:
         closed = words(f"send --connections {CONNECTIONS} --inflight 64 --threads 1")
         closed += words("--limit-seconds 0 --seconds 5")
+        # The first run has the memory that the broker before it left.
+        mqbench(*closed, server=server, cpu=CLIENT_CPU)
         most = mqbench(*closed, server=server, cpu=CLIENT_CPU)
         rate = int(most[RATE] * OFFERED)
         probe = words("send -t Probe --rate 500 --warmup 0 --limit-seconds 0")
@@ -67,26 +69,32 @@ def overload(bench):
         for under_way in UNDER_WAY[1:]:
             runs[under_way] = offered(server, rate, under_way, bench.seconds(10, 3))
         memory.ended.set()
+        # What the disk and the memory allow changes within minutes.
+        again = mqbench(*closed, server=server, cpu=CLIENT_CPU)
+        maximum = (most[RATE] + again[RATE]) / 2
     windows = [(each["second"], each["p99us"]) for each in beside["overTime"] if each["p99us"]]
     before = statistics.median(p99 for at, p99 in windows if 1 < at < quiet - 0.5)
     after = statistics.median(p99 for at, p99 in windows if end + 1 < at < end + 4)
     growth = memory.largest - memory.before
-    rows = [{"load": "most", **figures(most, RATE, P99, CPU, "refusedPerSecond")}]
+    rows = [
+        {"load": load, **figures(run, RATE, P99, CPU, "refusedPerSecond")}
+        for load, run in (("most", most), ("most, after", again))
+    ]
     checks = []
     for under_way, over in runs.items():
         asked = sum(over[key] for key in ("messages", "refused", "givenUp")) / over["seconds"]
         of = f"with {under_way:,} under way"
-        keys = (RATE, P99, CPU, "refusedPerSecond", "refusalP99us", "givenUpPerSecond")
+        keys = (RATE, P99, CPU, "refusedPerSecond", "refusalP99us", "benchCpuSecondsPerMillion")
         rows.append({"load": f"offered, {of}", "offered/s": asked, **figures(over, *keys)})
-        checks.append(check(f"throughput kept {of}", over[RATE] / most[RATE], "≥", 0.9))
+        checks.append(check(f"throughput kept {of}", over[RATE] / maximum, "≥", 0.9))
         if over["refused"]:
             p99 = over["refusalP99us"]
             checks.append(check(f"refusals p99 {of}", p99, "≤", QUEUE_WAIT_US, "us"))
     return {
         "title": f"Offered {OFFERED} times the maximum in an open loop",
-        "how": f"Broker and load on one processor each; most: closed loop 16×64; then {rate:,} "
-        f"messages/s on {CONNECTIONS} connections for {seconds} s, what would be more than so many "
-        "under way given up by the client, and the same with more of them.",
+        "how": f"Broker and load on one processor each; most: closed loop 16×64, before and after; "
+        f"between them {rate:,} messages/s on {CONNECTIONS} connections for {seconds} s, what would "
+        "be more than so many under way given up by the client, and the same with more of them.",
         "rows": rows,
         "checks": [
             *checks,
