@@ -147,7 +147,8 @@ impl Store {
         encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(&'a [u8], usize), Unstorable>,
     ) -> Put {
         let began = Instant::now();
-        let result = self.check(config).and_then(|()| {
+        let checked = self.check(config);
+        let result = checked.and_then(|()| {
             SCRATCH.with_borrow_mut(|scratch| {
                 scratch.clear();
                 let limit = config.store.max_message_size.max(0) as usize;
@@ -172,7 +173,7 @@ impl Store {
                 stored(config, appended)
             }
             Err(status) => {
-                self.count_refused(status);
+                self.count_refused(status, checked.is_ok());
                 Put::refused(status)
             }
         }
@@ -238,9 +239,10 @@ impl Store {
         self.busy().inspect(|busy| self.stats.refused(Cause::from(*busy)))
     }
 
-    /// Counts a put that was refused for something that will pass, or that wants an operator.
-    fn count_refused(&self, status: PutStatus) {
-        self.stats.put_failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts a put that was refused for something that will pass, or that wants an operator. As in
+    /// RocketMQ it has `failed` only when the store would have taken it.
+    fn count_refused(&self, status: PutStatus, failed: bool) {
+        self.stats.put_failed.fetch_add(failed.into(), Ordering::Relaxed);
         match status {
             PutStatus::OsPageCacheBusy(busy) => self.stats.refused(Cause::from(busy)),
             PutStatus::CreateMapedFileFailed => self.stats.refused(Cause::NoNextFile),

@@ -340,7 +340,11 @@ fn what_holds_the_log_for_too_long_is_told_and_counted() {
     let names = ["PageCacheBusy", "FileChange", "NoNextFile", "DiskFull", "DiskError"];
     let counts = names.map(|name| counted(&format!("putsRefused{name}")));
     assert_eq!(counts, ["2", "1", "0", "1", "1"]);
-    assert_eq!(counted("putMessageFailedTimes"), "4");
+    assert_eq!(counted("putMessageFailedTimes"), "0");
+    store.flags.clear(Refusal::QueueError);
+    let long = vec![b'x'; fixture::LOG_FILE];
+    assert_eq!(store.put(&message("T", 0, &long)).status, PutStatus::MessageIllegal);
+    assert_eq!(counted("putMessageFailedTimes"), "1");
     store.stop();
 }
 
