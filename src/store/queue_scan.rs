@@ -199,7 +199,11 @@ impl Scan<'_> {
         let in_log = |offset| at(offset).is_some_and(|unit| unit.is_in_log(log.end));
         let good =
             |offset| at(offset).is_some_and(|unit| unit != Unit::BLANK && stands(offset, unit));
-        let is_sure = |offset| at(offset).is_some_and(|u| u.physical_offset < log.unsure_from);
+        // After a stop in order nothing is read for that.
+        let all_sure = log.unsure_from == i64::MAX;
+        let is_sure = |offset| {
+            all_sure || at(offset).is_some_and(|unit| unit.physical_offset < log.unsure_from)
+        };
         let torn = |last: i64| {
             let in_sector = last * UNIT_BYTES as i64 % SECTOR;
             in_sector + UNIT_BYTES as i64 > SECTOR && !is_sure(last)
