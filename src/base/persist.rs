@@ -210,6 +210,7 @@ fn keep_old(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::faults;
 
     fn number(text: &str) -> Result<i32> {
         text.trim().parse().map_err(|_| Error::Config(format!("not a number: {text}")))
@@ -226,6 +227,23 @@ mod tests {
         }
         assert_eq!(load(&with_suffix(&path, ".bak")).unwrap().unwrap(), "2");
         assert!(!with_suffix(&path, ".tmp").exists());
+    }
+
+    #[test]
+    fn a_save_without_space_takes_the_reserve() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, reserve) = (dir.path().join("table"), dir.path().join("reserve"));
+        let [eio, enospc, erofs, edquot] = [5, 28, 30, 122];
+        for (errno, no_space) in [(eio, false), (erofs, false), (enospc, true), (edquot, true)] {
+            keep_reserve(&reserve, 4096).unwrap();
+            assert_eq!(fs::metadata(&reserve).unwrap().len(), 4096);
+            faults::fail(&format!("Write table {errno}"));
+            let refused = save(&path, "1").unwrap_err();
+            faults::fail("");
+            assert_eq!((is_full(&refused), reserve.exists()), (no_space, !no_space), "{refused}");
+            save(&path, "2").unwrap();
+            assert_eq!(load(&path).unwrap().unwrap(), "2");
+        }
     }
 
     #[test]
