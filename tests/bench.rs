@@ -92,15 +92,16 @@ fn batches_and_deliveries_are_checked() {
 #[test]
 fn several_topics_get_their_share() {
     let cluster = Cluster::start();
-    for kind in ["send", "batch", "e2e", "pull"] {
-        let pace: &[&str] = match kind {
-            "e2e" => &["--rate", "2000"],
-            "pull" => &["--once"],
-            _ => &["--messages", "200"],
-        };
-        let there: &[&str] = if kind == "pull" { &["--existing"] } else { &[] };
+    let all: [(&str, &[&str]); 5] = [
+        ("send", &["--messages", "200"]),
+        ("batch", &["--messages", "200"]),
+        ("e2e", &["--rate", "2000"]),
+        ("pull", &["--existing", "--once"]),
+        ("pull", &["--existing", "--in-turn"]),
+    ];
+    for (kind, how) in all {
         let more = ["-t", "M", "--topics", "5", "--verify", "--json"];
-        let (code, out, err) = bench(&cluster, kind, &[&more, pace, there].concat());
+        let (code, out, err) = bench(&cluster, kind, &[&more, how].concat());
         assert_eq!((code, err.as_str()), (0, ""), "{kind}: {out}");
         let outcome: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((&outcome["topics"], &outcome["faults"]), (&5.into(), &0.into()), "{out}");

@@ -98,6 +98,8 @@ pub struct Settings {
     pub batch: usize,
     /// Each queue is pulled once instead of again and again.
     pub once: bool,
+    /// After each pull comes the next queue, from its first message on.
+    pub in_turn: bool,
     /// Messages to send, instead of sending for a time.
     pub messages: Option<u64>,
     /// Seconds before and of the measurement.
@@ -185,6 +187,7 @@ impl Settings {
             queues: number(matches, "queues", 4, 1, 1024)?,
             batch: number(matches, "batch", 32, 1, 1024)?,
             once,
+            in_turn: matches.opt_present("in-turn"),
             messages,
             warmup: match warmup > 0.0 {
                 true => seconds(matches, "warmup", warmup)?,
@@ -222,6 +225,9 @@ impl Settings {
         }
         if self.once && self.kind != Kind::Pull {
             return refuse("--once: only for pull");
+        }
+        if self.in_turn && (self.kind != Kind::Pull || self.once) {
+            return refuse("--in-turn: only for pull, and not with --once");
         }
         if self.comparison.is_some() && self.kind == Kind::Limits {
             return refuse("compare: limits has no broker to compare");
@@ -297,6 +303,7 @@ fn options() -> Options {
         .optopt("", "queues", "queues of each topic to use (4)", "N")
         .optopt("", "batch", "messages of a batch or asked for in one pull (32)", "N")
         .optflag("", "once", "pull each queue once and end")
+        .optflag("", "in-turn", "pull the first messages of one queue after the other")
         .optopt("", "messages", "send so many and end", "N")
         .optopt("", "warmup", "seconds before the measurement (2)", "SECONDS")
         .optopt("", "seconds", "seconds of the measurement (10)", "SECONDS")
@@ -429,6 +436,7 @@ mod tests {
             ("send --rate 0", "--rate 0"),
             ("pull --rate 5", "--rate"),
             ("send --once", "--once"),
+            ("pull --once --in-turn", "--in-turn"),
             ("pull --messages 3", "--messages"),
             ("e2e --size 15", "--size"),
             ("idle", "--pid"),

@@ -384,8 +384,13 @@ impl<'a> Worker<'a> {
                 next = Some(slot.offset);
             }
         }
+        let slot = &mut self.connections[index].slots[answer.slot];
+        if self.settings.in_turn {
+            slot.place = next_place(self.settings, slot.place);
+            next = None;
+        }
         // Without a next offset it was the end of the queue.
-        self.connections[index].slots[answer.slot].offset = next.unwrap_or(0);
+        slot.offset = next.unwrap_or(0);
         Ok(!self.stopping && (next.is_some() || !self.settings.once))
     }
 

@@ -340,7 +340,7 @@ impl Store {
     /// The end of what would be read ahead from a queue offset on, if it is in memory already, and
     /// every message before passes.
     fn next_resident(&self, wanted: &Wanted, from: i64) -> Option<i64> {
-        let units = wanted.queue.units(from)?;
+        let units = wanted.queue.units_now(from, COLD_READ_UNITS)?;
         let passes = |unit: Unit| wanted.pass.unit(wanted.queue, unit.tags_code);
         if !units.are_resident(COLD_READ_UNITS) || !units.iter().next().is_some_and(passes) {
             return None;

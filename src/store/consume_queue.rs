@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::consume_queue_ext::{self, Ext, ExtUnit};
-use super::mapped::{MappedFile, PAGE_BYTES};
-use super::queue_files::QueueFiles;
+use super::mapped::PAGE_BYTES;
+use super::queue_files::{Look, QueueFiles};
 use super::queue_scan::Found;
 use crate::base::Result;
+use crate::base::limits::COLD_READ_UNITS;
 
 /// Bytes of a unit.
 pub const UNIT_BYTES: usize = 20;
@@ -78,39 +79,44 @@ impl Unit {
 
 /// The units of one file from some offset on, as far as published.
 pub struct Units {
-    file: Arc<MappedFile>,
-    position: usize,
-    len: usize,
+    look: Look,
 }
 
 impl Units {
     /// In order of queue offset.
     pub fn iter(&self) -> impl Iterator<Item = Unit> + '_ {
-        let bytes = self.file.bytes(self.position, self.len).unwrap_or_default();
-        bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes)
+        self.look.bytes().chunks_exact(UNIT_BYTES).map(Unit::from_bytes)
     }
 
     /// Whether the first `count` of them are in memory.
     pub(super) fn are_resident(&self, count: usize) -> bool {
-        self.file.is_resident(self.bytes(count))
+        match &self.look {
+            Look::Map(file, range) => file.is_resident(first(range, count)),
+            Look::Read(_) => true,
+            Look::OnDisk => false,
+        }
     }
 
     /// Whether these, which begin at queue offset `offset`, are the last page of the queue.
     pub(super) fn are_last_page(&self, offset: i64, queue: &Queue) -> bool {
-        let end = self.position + self.len;
-        offset + (self.len / UNIT_BYTES) as i64 == queue.max_offset()
-            && self.position / PAGE_BYTES == end.saturating_sub(1) / PAGE_BYTES
+        let begin = offset * UNIT % queue.file_bytes();
+        let len = self.look.bytes().len() as i64;
+        offset + len / UNIT == queue.max_offset()
+            && begin / PAGE == (begin + len).saturating_sub(1) / PAGE
     }
 
     /// Reads the first `count` of them into memory.
     pub(super) fn read_in(&self, count: usize) -> io::Result<()> {
-        self.file.will_need(self.bytes(count))?;
-        self.file.read_in(self.bytes(count))
+        let Look::Map(file, range) = &self.look else { return Ok(()) };
+        let range = first(range, count);
+        file.will_need(range.clone())?;
+        file.read_in(range)
     }
+}
 
-    fn bytes(&self, count: usize) -> Range<usize> {
-        self.position..self.position + self.len.min(count.saturating_mul(UNIT_BYTES))
-    }
+/// Where the first `count` units of those in a range of bytes are.
+fn first(range: &Range<usize>, count: usize) -> Range<usize> {
+    range.start..range.start + range.len().min(count.saturating_mul(UNIT_BYTES))
 }
 
 /// The consume queue of one topic@queue.
@@ -190,23 +196,30 @@ impl Queue {
         offset.saturating_add(units - offset % units)
     }
 
-    /// The units from queue offset `offset` to the end of their file; `None` below the minimum,
-    /// at or above the maximum.
+    /// The units from queue offset `offset` on, as many as are looked at together, at most to the
+    /// end of their file; `None` below the minimum, at or above the maximum.
     pub fn units(&self, offset: i64) -> Option<Units> {
+        self.look(offset, COLD_READ_UNITS, false)
+    }
+
+    /// The same, so many at least if there are; none of them when that would mean to wait for the
+    /// disk and the file is not mapped. Of one that is, see `Units::are_resident`.
+    pub(super) fn units_now(&self, offset: i64, count: usize) -> Option<Units> {
+        self.look(offset, count, true)
+    }
+
+    fn look(&self, offset: i64, count: usize, now: bool) -> Option<Units> {
         let at = offset.checked_mul(UNIT)?;
         if at < self.min.load(Acquire) || at >= self.files.end() {
             return None;
         }
-        let file = self.files.find(at)?;
-        let position = usize::try_from(at - file.start()).ok()?;
-        let len = file.wrote().checked_sub(position)?;
-        Some(Units { file, position, len })
+        let look = self.files.look(at, count.saturating_mul(UNIT_BYTES), now)?;
+        Some(Units { look })
     }
 
     /// The unit at queue offset `offset`.
     pub fn unit(&self, offset: i64) -> Option<Unit> {
-        let units = self.units(offset)?;
-        units.file.bytes(units.position, UNIT_BYTES).map(Unit::from_bytes)
+        self.look(offset, 1, false)?.iter().next()
     }
 
     /// Shows `look` what stands beside the queue for a unit that holds an address in place of its
@@ -276,7 +289,7 @@ impl Queue {
         whole: bool,
         wrong: impl Fn(Unit) -> bool,
     ) -> Result<bool> {
-        if self.end() == 0 && offset > 0 {
+        if self.files.end() == 0 && offset > 0 {
             if whole {
                 return self.append_first(offset, unit);
             }
@@ -306,16 +319,18 @@ impl Queue {
             return Ok(false);
         }
         let unit_at = |at: i64| {
-            let file = self.files.find(at).filter(|_| at >= begin)?;
-            file.bytes((at - file.start()) as usize, UNIT_BYTES).map(Unit::from_bytes)
+            let look = (at >= begin).then(|| self.files.look(at, UNIT_BYTES, false))??;
+            look.bytes().get(..UNIT_BYTES).map(Unit::from_bytes)
         };
         let Some(there) = unit_at(at) else { return Ok(false) };
+        if there.physical_offset == unit.physical_offset {
+            return Ok(false);
+        }
         let before = unit_at(at - UNIT);
         let late = before.is_some_and(|before| {
             before == Unit::BLANK || before.physical_offset > there.physical_offset
         });
-        let same = there.physical_offset == unit.physical_offset;
-        if same || !(there == Unit::BLANK || late || wrong(there)) {
+        if !(there == Unit::BLANK || late || wrong(there)) {
             return Ok(false);
         }
         log::error!(target: "store", "{self}: {unit:?} takes the place {offset} of {there:?}");
@@ -475,9 +490,16 @@ impl Queue {
         self.flushed.fetch_max(end, AcqRel);
     }
 
-    /// Bytes published, counted from the queue's beginning.
-    pub(super) fn end(&self) -> i64 {
+    /// Bytes published, counted from the queue's beginning. The caller syncs them, and the names of
+    /// all files.
+    pub(super) fn end_and_names(&self) -> i64 {
+        self.files.set_new_names(false);
         self.files.end()
+    }
+
+    /// He could not.
+    pub(super) fn names_may_be_new(&self) {
+        self.files.set_new_names(true);
     }
 
     /// Ends the queue: its files are deleted; those who still read keep what they hold.

@@ -386,11 +386,17 @@ fn load_derived(
 ) -> Result<Loaded> {
     let root = config.root();
     let min = segments.min_offset().unwrap_or(0);
+    let known = if clean { Default::default() } else { ends.ends().queues.clone() };
+    let known_end = |topic: &str, id| known.get(topic).and_then(|queues| queues.get(&id));
     // The offsets of records that were deleted stay given away. After a crash a unit of such a one
-    // may be older than what was cut off there.
-    let is_gone = |unit: Unit| clean && unit.physical_offset < min;
+    // may be older than what was cut off there, unless it is known to be on the disk.
+    let is_gone = |topic: &str, id, offset, unit: Unit| {
+        let trusted = || clean || known_end(topic, id).is_some_and(|end| offset < *end);
+        unit.physical_offset < min && trusted()
+    };
     let stands = |topic: &str, id, offset, unit| {
-        is_gone(unit) || recover::stands(segments, topic, id, offset, unit).is_some()
+        is_gone(topic, id, offset, unit)
+            || recover::stands(segments, topic, id, offset, unit).is_some()
     };
     let queue_bytes = config.mapped_file_size_consume_queue.max(1) as usize;
     let (dir, ext) = (layout::consume_queue_dir(&root), ext_files(config, &root));

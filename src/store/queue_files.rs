@@ -1,16 +1,19 @@
 //! The files of one consume queue: known by name, mapped only while they are used.
 //!
 //! A broker has as many queues as its topics ask for, of which few are busy at a time. A file is
-//! mapped when it is first read or appended to; when more are mapped than the limit allows, those
-//! not used for longest go (second chance), and those idle for a while go in any case.
+//! mapped when it is first read or appended to, while there is room. When as many are mapped as the
+//! limit allows, one that is not is opened, read or written, and closed: mapping it for one use
+//! costs several times that. Only when it is used again before long, it is mapped in the place of
+//! one not used for longest (second chance). Those idle for a while are unmapped in any case.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use memmap2::Advice;
@@ -25,6 +28,10 @@ use crate::sys;
 /// So many files in use are passed over before one of them is unmapped all the same.
 const CHANCES: usize = 64;
 
+/// A file is mapped for its second use when there were not more of others that are not mapped
+/// between the two than this part of the limit.
+const SOON: u32 = 64;
+
 /// For the file that is written: behind the end of the queue there are only zeros, of which the
 /// kernel would read ahead as much as the disk is set to, megabytes for the first unit.
 const PAGE_BY_PAGE: Advice = Advice::Random;
@@ -35,11 +42,20 @@ struct Slot {
     map: RwLock<Option<Arc<MappedFile>>>,
     /// Since somebody last looked for files to unmap.
     used: AtomicBool,
+    /// Number of its last use without being mapped; 0 = none.
+    far: AtomicU32,
 }
 
 impl Slot {
     fn new(start: i64, map: Option<Arc<MappedFile>>) -> Arc<Slot> {
-        Arc::new(Slot { start, map: RwLock::new(map), used: AtomicBool::new(true) })
+        let (map, used) = (RwLock::new(map), AtomicBool::new(true));
+        Arc::new(Slot { start, map, used, far: AtomicU32::new(0) })
+    }
+
+    fn mark_used(&self) {
+        if !self.used.load(Relaxed) {
+            self.used.store(true, Relaxed);
+        }
     }
 
     /// Unmaps the file unless somebody works with it; whether it is not mapped then.
@@ -62,12 +78,27 @@ pub struct Maps {
     limit: usize,
     /// In the order in which they were mapped or spared.
     ring: Mutex<VecDeque<Arc<Slot>>>,
+    /// How many these are.
+    mapped: AtomicUsize,
+    /// Uses of files that are not mapped, counted.
+    far: AtomicU32,
 }
 
 impl Maps {
     /// At most `limit` files, those in use at the moment not counted.
     pub fn new(limit: usize) -> Arc<Maps> {
-        Arc::new(Maps { limit, ring: Mutex::default() })
+        let (mapped, far) = (AtomicUsize::new(0), AtomicU32::new(0));
+        Arc::new(Maps { limit, ring: Mutex::default(), mapped, far })
+    }
+
+    /// Whether a file that is not mapped is to be used without that, this time.
+    fn leaves(&self, slot: &Slot) -> bool {
+        if self.mapped.load(Relaxed) < self.limit {
+            return false;
+        }
+        let now = self.far.fetch_add(1, Relaxed).wrapping_add(1);
+        let last = slot.far.swap(now, Relaxed);
+        last == 0 || now.wrapping_sub(last) > (self.limit as u32 / SOON).max(1)
     }
 
     /// A file was mapped: another one may have to go.
@@ -84,16 +115,19 @@ impl Maps {
                 ring.push_back(slot);
             }
         }
+        self.mapped.store(ring.len(), Relaxed);
     }
 
     /// Unmaps the files that nobody used since the last call.
     pub fn close_idle(&self) {
-        self.ring().retain(|slot| slot.used.swap(false, Relaxed) || !slot.close());
+        let mut ring = self.ring();
+        ring.retain(|slot| slot.used.swap(false, Relaxed) || !slot.close());
+        self.mapped.store(ring.len(), Relaxed);
     }
 
     /// How many files are mapped.
     pub fn mapped(&self) -> usize {
-        self.ring().len()
+        self.mapped.load(Relaxed)
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
@@ -110,6 +144,8 @@ pub struct QueueFiles {
     slots: RwLock<VecDeque<Arc<Slot>>>,
     /// Bytes published, counted from the queue's beginning.
     end: AtomicI64,
+    /// The same with those not published yet. Moved while the last file stays mapped or not.
+    written: AtomicI64,
     /// Names of files may not be on the disk yet.
     new_names: AtomicBool,
 }
@@ -125,6 +161,7 @@ impl QueueFiles {
             maps,
             slots: RwLock::new(slots),
             end: AtomicI64::new(end),
+            written: AtomicI64::new(end),
             new_names: AtomicBool::new(true),
         }
     }
@@ -141,6 +178,7 @@ impl QueueFiles {
 
     /// Moves the published end, whose bytes must be there.
     pub fn set_end(&self, end: i64) {
+        self.written.store(end, Release);
         self.end.store(end, Release);
     }
 
@@ -159,12 +197,35 @@ impl QueueFiles {
         self.read().back().map(|slot| slot.start + self.size())
     }
 
-    /// The file that holds the byte at `offset`, mapped. A failure is logged.
-    pub fn find(&self, offset: i64) -> Option<Arc<MappedFile>> {
+    /// The published bytes of one file from `offset` on. If it is not mapped, `bytes_max` of them
+    /// are read, and with `now` only from memory. A failure is logged.
+    pub fn look(&self, offset: i64, bytes_max: usize, now: bool) -> Option<Look> {
         let slot = self.slot(offset)?;
-        self.with(&slot, Arc::clone)
-            .map_err(|e| log::error!(target: "store", "consume queue not readable: {e}"))
-            .ok()
+        slot.mark_used();
+        let position = usize::try_from(offset - slot.start).ok()?;
+        if let Some(file) = &*slot.map() {
+            return Look::of(file.clone(), position);
+        }
+        if self.maps.leaves(&slot) {
+            let len = (self.end() - offset).clamp(0, self.size() - position as i64) as usize;
+            match self.read_far(&slot, position, len.min(bytes_max), now) {
+                Ok(look) => return Some(look),
+                // The disk or descriptors: with a map those who wait for it are told.
+                Err(e) => log::debug!(target: "store", "{}: {e}", self.dir.display()),
+            }
+        }
+        Look::of(self.map_logged(&slot)?, position)
+    }
+
+    fn read_far(&self, slot: &Slot, position: usize, len: usize, now: bool) -> io::Result<Look> {
+        let file = File::open(self.path(slot.start))?;
+        let mut bytes = vec![0; len];
+        if !now {
+            file.read_exact_at(&mut bytes, position as u64)?;
+        } else if !sys::file::read_now(&file, &mut bytes, position as u64)? {
+            return Ok(Look::OnDisk);
+        }
+        Ok(Look::Read(bytes))
     }
 
     fn slot(&self, offset: i64) -> Option<Arc<Slot>> {
@@ -174,39 +235,62 @@ impl QueueFiles {
         slots.get(index).cloned()
     }
 
-    /// Calls `work` with the file, which is mapped first when it is not.
-    fn with<R>(&self, slot: &Arc<Slot>, work: impl FnOnce(&Arc<MappedFile>) -> R) -> Result<R> {
-        if !slot.used.load(Relaxed) {
-            slot.used.store(true, Relaxed);
-        }
-        if let Some(file) = &*slot.map() {
-            return Ok(work(file));
-        }
+    fn map_logged(&self, slot: &Arc<Slot>) -> Option<Arc<MappedFile>> {
+        self.map(slot)
+            .map_err(|e| log::error!(target: "store", "consume queue not readable: {e}"))
+            .ok()
+    }
+
+    /// Maps the file if nobody has.
+    fn map(&self, slot: &Arc<Slot>) -> Result<Arc<MappedFile>> {
         let mut map = slot.map.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &*map {
-            return Ok(work(file));
+            return Ok(file.clone());
         }
         let file = Arc::new(MappedFile::open(&self.path(slot.start), slot.start, self.size)?);
-        if self.end() <= slot.start + self.size() {
+        // Nobody appends meanwhile: for that `map` is locked.
+        let written = self.written.load(Acquire);
+        if written <= slot.start + self.size() {
             advise(&file, PAGE_BY_PAGE);
         }
-        // Nobody appends meanwhile: for that the file must be mapped.
-        file.set_wrote((self.end() - slot.start).clamp(0, self.size()) as usize);
+        file.set_wrote((written - slot.start).clamp(0, self.size()) as usize);
         *map = Some(file.clone());
         drop(map);
         self.maps.opened(slot.clone());
-        Ok(work(&file))
+        Ok(file)
     }
 
     /// Appends to the last file, in which the bytes must have room. They are not published yet.
     pub fn append(&self, bytes: &[u8]) -> Result<()> {
         let slots = self.read();
         let last = slots.back().expect("a queue appended to has files");
-        let room = self.with(last, |file| {
-            file.append(bytes).what(|| format!("extend {}", file.path().display()))
-        })??;
-        debug_assert!(room, "a unit never spans files");
+        last.mark_used();
+        let map = last.map();
+        let end = self.written.load(Relaxed) + bytes.len() as i64;
+        debug_assert!(end <= last.start + self.size(), "a unit never spans files");
+        match &*map {
+            Some(file) => append_to(file, bytes)?,
+            None if self.maps.leaves(last) => self.write_far(last, end, bytes)?,
+            None => {
+                drop(map);
+                let file = self.map(last)?;
+                append_to(&file, bytes)?;
+                // Not unmapped before, while this is held.
+                self.written.store(end, Release);
+                return Ok(());
+            }
+        }
+        self.written.store(end, Release);
         Ok(())
+    }
+
+    /// Writes `bytes` that end at `end` to a file that is not mapped.
+    fn write_far(&self, slot: &Slot, end: i64, bytes: &[u8]) -> Result<()> {
+        let path = self.path(slot.start);
+        let at = (end - slot.start) as u64 - bytes.len() as u64;
+        sys::file::open(&path, OpenOptions::new().write(true))
+            .and_then(|file| sys::file::write_at(&file, &path, bytes, at))
+            .what(|| format!("extend {}", path.display()))
     }
 
     /// Writes published bytes anew, by way of the file: whoever reads them at this moment sees some
@@ -227,8 +311,9 @@ impl QueueFiles {
     pub fn roll(&self, start: i64) -> Result<i64> {
         let start = self.last_end().unwrap_or(start - start % self.size());
         sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
-        self.new_names.store(true, Release);
         let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
+        // Not before, or a flush at this moment could take it for done.
+        self.new_names.store(true, Release);
         advise(&file, PAGE_BY_PAGE);
         let slot = Slot::new(start, Some(file));
         let mut slots = self.write();
@@ -296,6 +381,11 @@ impl QueueFiles {
         self.sync_names()
     }
 
+    /// Whether names of files may not be on the disk yet.
+    pub fn set_new_names(&self, new: bool) {
+        self.new_names.store(new, Release);
+    }
+
     /// Names may be new of this run, or of one that a crash ended: those of the files, and of the
     /// directories up to the store's (`<store>/consumequeue/<topic>/<queueId>`).
     fn sync_names(&self) -> Result<()> {
@@ -341,9 +431,41 @@ impl QueueFiles {
     }
 }
 
+fn append_to(file: &MappedFile, bytes: &[u8]) -> Result<()> {
+    let room = file.append(bytes).what(|| format!("extend {}", file.path().display()))?;
+    debug_assert!(room, "a unit never spans files");
+    Ok(())
+}
+
 fn advise(file: &MappedFile, advice: Advice) {
     if let Err(e) = file.advise(advice) {
         log::debug!(target: "store", "advice on {}: {e}", file.path().display());
+    }
+}
+
+/// Bytes of one file from some place on.
+pub enum Look {
+    /// All that were published.
+    Map(Arc<MappedFile>, Range<usize>),
+    /// Some that were.
+    Read(Vec<u8>),
+    /// They are not in memory.
+    OnDisk,
+}
+
+impl Look {
+    fn of(file: Arc<MappedFile>, position: usize) -> Option<Look> {
+        let end = file.wrote();
+        (position <= end).then_some(Look::Map(file, position..end))
+    }
+
+    /// What there is.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Look::Map(file, range) => file.bytes(range.start, range.len()).unwrap_or_default(),
+            Look::Read(bytes) => bytes,
+            Look::OnDisk => &[],
+        }
     }
 }
 

@@ -257,10 +257,13 @@ impl QueueTable {
         let mut later = Vec::new();
         let mut result = Ok(());
         if least_pages == 0 && queues.len() >= FLUSH_ALL_FROM {
-            let ends: Vec<i64> = queues.iter().map(|queue| queue.end()).collect();
+            let ends: Vec<i64> = queues.iter().map(|queue| queue.end_and_names()).collect();
             result = self.sync_all();
-            if result.is_ok() {
-                queues.iter().zip(ends).for_each(|(queue, end)| queue.set_flushed(end));
+            for (queue, end) in queues.iter().zip(ends) {
+                match result {
+                    Ok(()) => queue.set_flushed(end),
+                    Err(_) => queue.names_may_be_new(),
+                }
             }
         }
         for queue in queues {
@@ -303,7 +306,7 @@ impl QueueTable {
         self.deleting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+    pub(super) fn dirty(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -141,11 +141,15 @@ impl Store {
         if let Some((status, next)) = refused {
             return nothing(status, next, (min, max));
         }
-        let Some(units) = queue.units(offset) else {
+        let limits = Limits::new(&config.store, max_count, &self.log);
+        let units = match may_wait {
+            true => queue.units(offset),
+            false => queue.units_now(offset, limits.units()),
+        };
+        let Some(units) = units else {
             let next = queue.next_file_offset(offset);
             return nothing(GetStatus::OffsetFoundNull, next, (min, max));
         };
-        let limits = Limits::new(&config.store, max_count, &self.log);
         let check_below = limits.cold_below.max(self.written_from);
         let mut ahead = None;
         if !may_wait {

@@ -46,6 +46,24 @@ pub fn write_at(file: &File, path: &Path, bytes: &[u8], at: u64) -> io::Result<(
     Ok(())
 }
 
+/// Fills `bytes` from a position if the kernel has all of them in memory; false when it would have
+/// to wait for the disk. Where the file system cannot tell, it may wait.
+pub fn read_now(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+    let part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: one part, which is `bytes`; the kernel writes no more than its length.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, at as i64, libc::RWF_NOWAIT) };
+    if read >= 0 {
+        return Ok(read as usize == bytes.len());
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        e if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            file.read_exact_at(bytes, at).map(|()| true)
+        }
+        e => Err(e),
+    }
+}
+
 /// fsync: returns when content and length are on the disk. The name is not: see `sync_dir`.
 pub fn sync(file: &File, path: &Path) -> io::Result<()> {
     check(Call::Fsync, path)?;
@@ -293,6 +311,24 @@ mod tests {
         assert!((0..=100).contains(&space.used_percent()));
         assert!(super::space(&dir.path().join("no")).is_err());
         assert!(super::space(Path::new("a\0b")).is_err());
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.write_all_at(b"bytes", 4096).unwrap();
+        let mut bytes = [0; 3];
+        assert!(read_now(&file, &mut bytes, 4097).unwrap());
+        assert_eq!(&bytes, b"yte");
+        // Behind the end there is nothing to wait for.
+        assert!(!read_now(&file, &mut bytes, 4100).unwrap());
+        forget(&file).unwrap();
+        let there = read_now(&file, &mut bytes, 4096).unwrap();
+        assert!(!there || &bytes == b"byt", "a file system in memory forgets nothing");
+        file.read_exact_at(&mut bytes, 4096).unwrap();
+        assert!(read_now(&file, &mut bytes, 4096).unwrap());
     }
 
     #[test]

@@ -132,7 +132,14 @@ def queues(bench):
         def show(when, **more):
             rows.append({"when": when, **held(server), **more})
 
-        few = [mqbench(kind, *size, *seconds, server=server) for kind in ("send", "pull")]
+        def loads(*where):
+            """A send, and a pull of one message at a time: each asks the next queue."""
+            sent = mqbench("send", *size, *seconds, *where, server=server)
+            dispatched(server)
+            pull = words("pull --in-turn --batch 1")
+            return sent, mqbench(*pull, *size, *seconds, *where, server=server)
+
+        few = loads()
         before = dispatched(server)
         show("4 queues")
         one_each = words("send --size 100 --connections 1 --inflight 1 --limit-seconds 0")
@@ -140,8 +147,7 @@ def queues(bench):
         mqbench(*one_each, *many, "--messages", queues, server=server)
         spent = dispatched(server) - before
         show("a message in each queue", s=time.monotonic() - began, CPUms=spent / queues * 1e3)
-        full = [mqbench(kind, *size, *seconds, *many, server=server) for kind in ("send", "pull")]
-        dispatched(server)
+        full = loads(*many)
         show("sent to all, pulled from all")
         server.stop()
         starts["clean"] = server.start()

@@ -179,6 +179,30 @@ fn a_queue_whose_messages_are_all_gone_goes_on_where_it_ended() {
 }
 
 #[test]
+fn so_it_does_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_small(dir.path());
+    store.start().unwrap();
+    (0..3).for_each(|_| drop(put(&store, &message("Old", 0, &[0; 100]))));
+    settle(&store);
+    store.stop();
+    drop(store);
+    let (store, clean) = filled_up(dir.path());
+    clean.round(&clean.config.get().store, &mut Rounds::default()).unwrap();
+    assert_eq!((starts(&clean), store.min_offset_in_queue("Old", 0)), (vec![3], 3));
+    store.stop();
+    drop((store, clean));
+    std::fs::write(crate::store::layout::abort_file(dir.path()), b"").unwrap();
+    let store = open_small(dir.path());
+    assert_eq!((store.min_offset_in_queue("Old", 0), store.max_offset_in_queue("Old", 0)), (3, 3));
+    store.start().unwrap();
+    assert_eq!(put(&store, &message("Old", 0, b"next")).queue_offset, 3);
+    settle(&store);
+    assert_eq!(offsets(&store.get("Old", 0, 3, 32, &all)), [3]);
+    store.stop();
+}
+
+#[test]
 fn readers_hold_what_is_deleted_under_them() {
     let dir = tempfile::tempdir().unwrap();
     let (store, clean) = filled_up(dir.path());

@@ -219,17 +219,85 @@ fn the_last_unit_names_a_record_of_its_queue() {
     }
 }
 
+/// Queues of one table's files, `limit` of which may be mapped.
+fn limited(dir: &Path, count: i32, limit: usize) -> (Arc<Maps>, Vec<Queue>) {
+    let maps = Maps::new(limit);
+    let queue = |id: i32| {
+        let files = QueueFiles::new(dir.join(id.to_string()), FILE, maps.clone(), &[], 0);
+        Queue::new(Arc::from("T"), id, files, &Found::default(), None)
+    };
+    let queues = (0..count).map(queue).collect();
+    (maps, queues)
+}
+
+#[test]
+fn a_file_beyond_the_limit_is_mapped_when_it_is_used_again_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let (maps, queues) = limited(dir.path(), 40, 8);
+    let is_mapped = |queue: &Queue, offset| {
+        let units = queue.units(offset).unwrap();
+        assert_eq!(units.iter().next(), Some(unit(offset)));
+        matches!(units.look, Look::Map(..))
+    };
+    queues.iter().for_each(|queue| fill(queue, 0..5));
+    // In turn: each pushes none out.
+    for offset in 0..5 {
+        let mapped = queues.iter().filter(|queue| is_mapped(queue, offset)).count();
+        assert!((1..=9).contains(&mapped), "{mapped}");
+        assert!(maps.mapped() <= 9);
+    }
+    let far = queues.iter().find(|queue| !is_mapped(queue, 0)).unwrap();
+    assert!(is_mapped(far, 1) && is_mapped(far, 2));
+    // What was appended without a map is there when it is mapped, and the other way round.
+    let far = queues.iter().find(|queue| !is_mapped(queue, 0)).unwrap();
+    let held = far.units(0).unwrap();
+    for (offset, queue) in (5..30).flat_map(|offset| queues.iter().map(move |one| (offset, one))) {
+        fill(queue, offset..offset + 1);
+        assert_eq!(queue.unit(offset), Some(unit(offset)), "{offset}");
+    }
+    assert_eq!(held.iter().count(), 5);
+    for queue in &queues {
+        let all = (0..3).flat_map(|file| read(queue, file * 10));
+        assert_eq!(all.collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn readers_and_a_writer_of_files_that_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (maps, queues) = limited(dir.path(), 4, 1);
+    queues.iter().for_each(|queue| fill(queue, 0..1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for offset in 1..2000 {
+                queues.iter().for_each(|queue| fill(queue, offset..offset + 1));
+                maps.close_idle();
+            }
+        });
+        for first in 0..2 {
+            let queues = &queues;
+            scope.spawn(move || {
+                for number in (first..).step_by(3) {
+                    let queue: &Queue = &queues[number % 4];
+                    let last = queue.max_offset() - 1;
+                    assert_eq!(queue.unit(last), Some(unit(last)));
+                    if last == 1999 {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    for queue in &queues {
+        let all = (0..200).flat_map(|file| read(queue, file * 10));
+        assert!(all.eq(0..2000));
+    }
+}
+
 #[test]
 fn few_files_are_mapped_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let maps = Maps::new(8);
-    let queues: Vec<_> = (0..40)
-        .map(|id| {
-            let path = dir.path().join(id.to_string());
-            let files = QueueFiles::new(path, FILE, maps.clone(), &[], 0);
-            Queue::new(Arc::from("T"), id, files, &Found::default(), None)
-        })
-        .collect();
+    let (maps, queues) = limited(dir.path(), 40, 8);
     let reader = {
         fill(&queues[0], 0..5);
         queues[0].units(0).unwrap()
@@ -273,6 +341,33 @@ fn a_flush_waits_for_pages_unless_asked_for_all() {
     assert!(!queue.dirty.load(Relaxed));
     assert_eq!(queue.flushed.load(Relaxed), 40);
     assert!(queue.flush(0).unwrap());
+}
+
+#[test]
+fn names_that_a_flush_of_all_has_synced_are_not_synced_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (table, first) = open(&dir);
+    let add = |offset| {
+        for id in 0..600 {
+            let queue = table.get_or_create("T", id).unwrap();
+            table.append(&queue, offset, unit(offset), None).unwrap();
+        }
+    };
+    add(0);
+    faults::fail("FsyncDir T 5");
+    table.flush(0).unwrap();
+    table.append(&first, 1, unit(1), None).unwrap();
+    table.flush(0).unwrap();
+    // A new file, which the disk refuses to sync with all others.
+    (2..11).for_each(add);
+    faults::fail("FsyncDir T 5\nFsync . 5\nFsync / 5");
+    table.flush(0).unwrap_err();
+    faults::fail("FsyncDir T 5");
+    table.append(&first, 11, unit(11), None).unwrap();
+    let dirty = std::mem::take(&mut *table.dirty());
+    dirty.iter().for_each(|queue| assert!(queue.flush(0).is_err()));
+    faults::fail("");
+    dirty.iter().for_each(|queue| assert!(queue.flush(0).unwrap()));
 }
 
 #[test]
