@@ -215,7 +215,7 @@ impl Allocate {
         let writer = self.segments.last().map_or(0, |last| last.start());
         while *written < writer {
             let file = self.segments.find(*written);
-            file.iter().for_each(|file| cold::advise(file));
+            file.iter().for_each(|file| file.read_by_page());
             *written = file.map_or(writer, |file| file.end());
         }
     }

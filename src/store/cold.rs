@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use memmap2::Advice;
+
 use super::Store;
 use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit, Units};
@@ -132,7 +134,7 @@ impl Pieces {
 /// Has the kernel read nothing but what it is asked for from a file that nobody reads from begin to
 /// end any more.
 pub fn advise(file: &MappedFile) {
-    if let Err(e) = file.read_by_page() {
+    if let Err(e) = file.advise(Advice::Random) {
         log::warn!(target: "store", "advise on {}: {e}", file.path().display());
     }
 }

@@ -313,13 +313,11 @@ impl MappedFile {
         advise(Advice::PopulateWrite)
     }
 
-    /// The file is only read from now on, by the page: has the kernel read no more than that, which
-    /// after `prefault` it would.
-    pub fn read_by_page(&self) -> io::Result<()> {
-        self.advise(Advice::Random)?;
+    /// The file is only read from now on: takes back the large folios of `prefault`, which each
+    /// later miss would read. Not for a file of another run: it may be mapped by folios it has.
+    pub fn read_by_page(&self) {
         // Unknown to a kernel without huge pages.
         let _ = self.advise(Advice::NoHugePage);
-        Ok(())
     }
 
     /// Whether all pages of `range` are in memory, so that reading them waits for no disk.
