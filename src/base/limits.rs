@@ -32,8 +32,8 @@ pub const COLD_READS_MAX: i32 = 10_000;
 pub const COLD_READ_BYTES: i64 = 2 * 1024 * 1024;
 /// Messages that are looked at for that.
 pub const COLD_READ_UNITS: usize = 4096;
-/// Bytes of old messages that are read from the disk a second while messages are sent, or twice what
-/// these bring, should that be more.
+/// Bytes of old messages that are read from the disk a second while messages are sent, or twice
+/// what these bring, should that be more.
 pub const COLD_READ_SPEED: i64 = 256 * 1024 * 1024;
 /// Bytes of messages sent a second from which on reads of old messages heed them.
 pub const COLD_SENDS_BYTES: i64 = 1024 * 1024;
