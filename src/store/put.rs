@@ -84,23 +84,23 @@ thread_local! {
 impl Store {
     /// Stores one message.
     pub fn put(&self, message: &MessageRef<'_>) -> Put {
-        let put = self.put_undispatched(message);
+        let put = self.put_undispatched(&self.config.get(), message);
         self.reput.appended();
         put
     }
 
-    /// Stores one message, whose dispatch waits until the caller calls `dispatch_waited`.
-    pub fn put_undispatched(&self, message: &MessageRef<'_>) -> Put {
-        let config = self.config.get();
+    /// Stores one message under the configuration that its caller has at hand. Its dispatch waits
+    /// until he calls `dispatch_waited`.
+    pub fn put_undispatched(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
         // The offsets of a message that is stored once more, or what a client made up.
         if config.store.enable_multi_dispatch
             && property::get(message.properties, INNER_MULTI_QUEUE_OFFSET).is_some()
         {
             let mut properties = message.properties.to_owned();
             property::remove(&mut properties, INNER_MULTI_QUEUE_OFFSET);
-            return self.put_single(&config, &MessageRef { properties: &properties, ..*message });
+            return self.put_single(config, &MessageRef { properties: &properties, ..*message });
         }
-        self.put_single(&config, message)
+        self.put_single(config, message)
     }
 
     fn put_single(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
