@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::topics::Wanted;
 use super::{Broker, answer_to, system_error, txn};
 use crate::base::{Error, Result, clock};
-use crate::config::{BrokerConfig, Seen};
+use crate::config::BrokerConfig;
 use crate::dispatch::Outcome;
 use crate::message::flags::{self, PERM_WRITE};
 use crate::message::{MessageRef, id, property, topic};
@@ -30,31 +30,20 @@ const NEW_TOPIC_ROUTED: Duration = Duration::from_millis(100);
 /// Ends remarks that Java points to its FAQ with.
 pub const FAQ: &str = "\nSee http://rocketmq.apache.org/docs/faq/ for further details.";
 
-thread_local! {
-    /// What the last send on this thread has seen.
-    static CONFIG: Cell<Option<Seen<BrokerConfig>>> = const { Cell::new(None) };
-}
-
 /// Stores what a producer sends. Answers, refusals too, carry MSG_REGION and TRACE_ON.
 pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    let config = broker.config.get_seen(CONFIG.take());
-    let outcome = message_under(broker, &config, request);
-    CONFIG.set(Some(config));
-    Ok(outcome)
-}
-
-fn message_under(broker: &Arc<Broker>, config: &BrokerConfig, request: &Request) -> Outcome {
+    let config = broker.config.get();
     let command = &request.command;
     let outcome = SendMessage::decode(command).and_then(|header| {
-        let topic = check(broker, config, request, &header)?;
+        let topic = check(broker, &config, request, &header)?;
         let queue_id = queue_of(&topic, header.queue_id)?;
         if header.batch || command.code == codes::SEND_BATCH_MESSAGE {
-            batch(broker, config, request, &header, &topic, queue_id)
+            batch(broker, &config, request, &header, &topic, queue_id)
         } else {
-            single(broker, config, request, &header, &topic, queue_id)
+            single(broker, &config, request, &header, &topic, queue_id)
         }
     });
-    outcome.unwrap_or_else(|error| refused(command, config, error))
+    Ok(outcome.unwrap_or_else(|error| refused(command, &config, error)))
 }
 
 /// The answer to a send that is refused.

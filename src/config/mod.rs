@@ -16,7 +16,7 @@ mod update;
 mod value;
 
 pub use broker::BrokerConfig;
-pub use live::{Live, Seen};
+pub use live::Live;
 pub use load::{Loaded, dump, items, load, printed};
 pub use namesrv::NamesrvConfig;
 pub use remoting::{ClientConfig, ServerConfig};
