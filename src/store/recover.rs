@@ -49,16 +49,16 @@ impl OnDisk {
         match self {
             OnDisk::All => true,
             OnDisk::Before { ms, offset } => {
-                record.store_timestamp() < ms || record.physical_offset() < offset
+                let end = record.physical_offset() + i64::from(record.total_size());
+                record.store_timestamp() < ms || end <= offset
             }
         }
     }
 
     /// Whether bytes before this record are on disk.
     fn reaches(self, record: &RecordView<'_>) -> bool {
-        let ends_here =
-            |offset| matches!(self, OnDisk::Before { offset: end, .. } if offset == end);
-        self.has(record) || ends_here(record.physical_offset())
+        let begins_within = |at| matches!(self, OnDisk::Before { offset, .. } if at <= offset);
+        self.has(record) || begins_within(record.physical_offset())
     }
 }
 
