@@ -44,7 +44,7 @@ const STOP_PERIOD: Duration = Duration::from_millis(10);
 const REST_PERIOD: Duration = Duration::from_millis(1);
 /// Reading from connections that rest, to refuse what they send, is followed by so many times as
 /// long without it.
-const REFUSING_PAUSE: u32 = 12;
+const REFUSING_PAUSE: u32 = 24;
 /// The same when there is no room at all: then nothing else needs the time.
 const STUCK_PAUSE: u32 = 1;
 /// For so long the time in which nothing was refused is made up for.
