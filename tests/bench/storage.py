@@ -95,7 +95,7 @@ def side_of(bench, side):
     """Everything on one side's broker."""
     # Room for ten segments to delete, and for what the probes write.
     full = bench.options.full and side == "ours"
-    size = int(bench.size(GIB * (50 if full else 11.5)))
+    size = int(bench.size(GIB * (50 if full else 12.5)))
     found, times = {}, {}
     with bench.broker(side, CONF) as server:
         rolls(bench, server, found)
