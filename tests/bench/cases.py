@@ -84,6 +84,6 @@ FRESH = [
 CASES = FRESH + [
     replace(case, name=f"{case.name}-backed", backed=True)
     for case in FRESH
-    if case.name.startswith(("async-4x16", "async-16x64", "async-64x1", "open-", "batch-", "4KiB"))
-    or case.name in ("e2e-10000", "128B-4x16", "128B-16x64", "binary-4x16", "sync-16x64")
+    if case.name.startswith(("async-4x16", "async-16x64", "async-64x1", "open-", "batch-"))
+    or case.name in ("e2e-10000", "binary-4x16", "sync-16x64")
 ]
