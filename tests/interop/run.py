@@ -27,6 +27,7 @@ import time
 
 import build
 import differential
+import lightqueues
 import mqadmin
 from servers import OPENS, Servers
 
@@ -45,6 +46,7 @@ JAVA_CASES = [
     "tags",
     "sql",
     "pull",
+    "flow",
     "lite-pull",
     "retry",
     "request-reply",
@@ -69,6 +71,8 @@ TOPICS = [
     "tags",
     "sql",
     "pull",
+    "flow",
+    "light",
     "lite",
     "retry",
     "request",
@@ -192,6 +196,8 @@ RELAYS = [
 ALONE = [("java-4.9.8", java("4.9.8"), [case]) for case in ("crash", "other-broker")]
 # These change what the broker does with everybody's transactions and new groups.
 ALONE.insert(1, (RELAYS[0][0], RELAYS[0][1], ["given-up", "from-time"]))
+# With servers of their own, whose broker has the settings of lightqueues.py.
+LIGHT = [("java-4.9.8", java("4.9.8"), ["light"])]
 
 
 class Program:
@@ -362,22 +368,23 @@ def main():
 
     clients, more = picked(CLIENTS + RELAYS), picked(MORE)
     alone = [one for one in ALONE if chosen(one[0], one[2])]
+    light = picked(LIGHT)
     admins = [(name, make, chosen(name, mqadmin.CASES)) for name, make in admins]
     admins = [one for one in admins if one[2]]
     both = chosen("differential", differential.CASES) if options.servers == "ferrocket" else []
     if options.list:
-        for name, _, cases in [*clients, *more, *admins, *alone, ("differential", None, both)]:
+        for name, _, cases in [*clients, *more, *admins, *alone, *light, ("differential", None, both)]:
             print("\n".join(f"{name}/{case}" for case in cases))
         return 0
     driven = clients or more or alone or admins
-    if not driven and not both:
+    if not driven and not light and not both:
         print(f"interop: no case matches {options.only}")
         return 2
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="ferrocket-interop-")
     report = Report()
-    for _, argv, _ in clients + more:
+    for _, argv, _ in clients + more + light:
         argv(folder)  # fetches and builds
     settings = {"enablePropertyFilter": "true", "traceTopicEnable": "true"}
     servers = Servers(options.servers, folder, settings)
@@ -392,6 +399,13 @@ def main():
         for one in alone:
             wave([one], servers, report)
         servers.stop_all()
+        if light:
+            place = os.path.join(folder, "light")
+            os.makedirs(place)
+            servers = Servers(options.servers, place, lightqueues.SETTINGS)
+            servers.start_all()
+            wave(light, servers, report)
+            servers.stop_all()
         compared(both, folder, report)
     finally:
         servers.stop_all()

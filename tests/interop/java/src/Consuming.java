@@ -10,6 +10,7 @@ import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
@@ -98,10 +99,7 @@ final class Consuming {
     void pull() throws Exception {
         String topic = Interop.topic("pull");
         DefaultMQProducer producer = Interop.producer("pull");
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(Interop.prefix + "-pull-c");
-        consumer.setNamesrvAddr(Interop.namesrv);
-        consumer.setInstanceName("pull-c");
-        consumer.start();
+        DefaultMQPullConsumer consumer = reader("pull");
         long before = System.currentTimeMillis();
         List<String> keys = send(producer, topic, "pull", 40);
         Set<String> seen = new HashSet<>();
@@ -149,6 +147,106 @@ final class Consuming {
         Interop.equal(new HashSet<>(keys), seen, "messages pulled");
         consumer.shutdown();
         producer.shutdown();
+    }
+
+    /** How much one pull brings, and pulls that wait. */
+    @SuppressWarnings("deprecation")
+    void flow() throws Exception {
+        DefaultMQProducer producer = Interop.producer("flow");
+        DefaultMQPullConsumer consumer = reader("flow");
+        consumer.setBrokerSuspendMaxTimeMillis(1000);
+        MessageQueue queue = new MessageQueue(Interop.topic("flow"), "broker-a", 0);
+        producer.setCompressMsgBodyOverHowmuch(1 << 20);
+        for (int i = 0; i < 8; i++) {
+            producer.send(new Message(queue.getTopic(), new byte[100_000]), queue);
+        }
+        for (int i = 0; i < 70; i++) {
+            producer.send(new Message(queue.getTopic(), new byte[100]), queue);
+        }
+        Interop.eventually(10, "all messages", () -> max(consumer, queue) == 78);
+        long offset = 0;
+        // 256 KiB of memory or 32 messages, whatever is asked for.
+        for (int wanted : new int[] {2, 2, 2, 32, 32, 8}) {
+            PullResult result = consumer.pull(queue, "*", offset, 64);
+            Interop.equal(wanted, result.getMsgFoundList().size(), "messages from " + offset);
+            offset = result.getNextBeginOffset();
+        }
+        Interop.equal(
+                PullStatus.NO_NEW_MSG,
+                consumer.pullBlockIfNotFound(queue, "*", offset, 64).getPullStatus(),
+                "nothing comes");
+        consumer.setBrokerSuspendMaxTimeMillis(20_000);
+        Message late = Sending.messages(queue.getTopic(), "flow", 1).get(0);
+        Thread sender =
+                new Thread(
+                        () -> {
+                            try {
+                                Thread.sleep(300);
+                                producer.send(late, queue);
+                            } catch (Exception e) {
+                                e.printStackTrace();
+                            }
+                        });
+        sender.start();
+        PullResult woken = consumer.pullBlockIfNotFound(queue, "*", offset, 64);
+        sender.join();
+        Interop.equal(PullStatus.FOUND, woken.getPullStatus(), "a pull that waited");
+        Interop.equal("flow-0", woken.getMsgFoundList().get(0).getKeys(), "its message");
+        consumer.shutdown();
+        producer.shutdown();
+    }
+
+    /** Light queues: a message is read in each that it names, and each has offsets of its own. */
+    @SuppressWarnings("deprecation")
+    void light() throws Exception {
+        String topic = Interop.topic("light");
+        DefaultMQProducer producer = Interop.producer("light");
+        List<Message> messages = Sending.messages(topic, "light", 20);
+        for (int i = 0; i < messages.size(); i++) {
+            String names = i % 2 == 0 ? "%LMQ%a,%LMQ%b" : "%LMQ%a";
+            MessageAccessor.putProperty(messages.get(i), "INNER_MULTI_DISPATCH", names);
+            producer.send(messages.get(i));
+        }
+        DefaultMQPullConsumer consumer = reader("light");
+        // From this topic's route the client knows where the broker is.
+        consumer.pull(new MessageQueue(topic, "broker-a", 0), "*", 0, 1);
+        for (String name : new String[] {"%LMQ%a", "%LMQ%b"}) {
+            List<String> wanted = Sending.keys(messages);
+            if (name.equals("%LMQ%b")) {
+                wanted.removeIf(key -> Integer.parseInt(key.substring(6)) % 2 != 0);
+            }
+            MessageQueue queue = new MessageQueue(name, "broker-a", 0);
+            Interop.eventually(10, "all in " + name, () -> max(consumer, queue) == wanted.size());
+            List<String> keys = new ArrayList<>();
+            while (keys.size() < wanted.size()) {
+                PullResult result = consumer.pull(queue, "*", keys.size(), 8);
+                Interop.equal(PullStatus.FOUND, result.getPullStatus(), "status");
+                for (MessageExt one : result.getMsgFoundList()) {
+                    Interop.check(
+                            Arrays.equals(Sending.body(one.getKeys()), one.getBody()),
+                            "other body");
+                    keys.add(one.getKeys());
+                }
+                Interop.equal((long) keys.size(), result.getNextBeginOffset(), "next offset");
+            }
+            Interop.equal(wanted, keys, "messages of " + name);
+            consumer.updateConsumeOffset(queue, wanted.size() - 3);
+            consumer.getDefaultMQPullConsumerImpl().getOffsetStore().persist(queue);
+            Interop.eventually(
+                    5, "offset kept", () -> committed(consumer, queue) == wanted.size() - 3);
+        }
+        consumer.shutdown();
+        producer.shutdown();
+    }
+
+    @SuppressWarnings("deprecation")
+    private static DefaultMQPullConsumer reader(String name) throws Exception {
+        DefaultMQPullConsumer consumer =
+                new DefaultMQPullConsumer(Interop.prefix + "-" + name + "-c");
+        consumer.setNamesrvAddr(Interop.namesrv);
+        consumer.setInstanceName(name + "-c");
+        consumer.start();
+        return consumer;
     }
 
     @SuppressWarnings("deprecation")

@@ -45,6 +45,8 @@ final class Interop {
         cases.put("tags", consuming::tags);
         cases.put("sql", consuming::sql);
         cases.put("pull", consuming::pull);
+        cases.put("flow", consuming::flow);
+        cases.put("light", consuming::light);
         cases.put("lite-pull", consuming::litePull);
         cases.put("retry", consuming::retry);
         cases.put("rebalance", consuming::rebalance);
