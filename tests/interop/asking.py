@@ -4,6 +4,7 @@ import json
 import time
 
 import wire
+from servers import SETTLED_SECONDS
 
 BORN = "1700000000123"
 TOPIC = "dt"
@@ -154,7 +155,7 @@ class Asking:
 
     def notices(self, label, *names):
         """What connections were told without asking."""
-        time.sleep(0.3)
+        time.sleep(SETTLED_SECONDS)
         for name in names:
             conn = self.side.conn(name)
             found = []

@@ -6,6 +6,7 @@ import time
 import wire
 from asking import TOPIC, Asking, pairs, send_fields, short, without
 from requests_namesrv import NUMBERS
+from servers import SETTLED_SECONDS
 
 
 class Consuming(Asking):
@@ -29,7 +30,7 @@ class Consuming(Asking):
         items = [wire.batch_item(b"%d" % i, pairs(KEYS=f"kc kd{i}")) for i in range(5)]
         self.send("for queries 3", send_fields("dq", properties="", batch="true"), b"".join(items))
         self.settle("dq", 0, 6)
-        time.sleep(0.2)
+        time.sleep(SETTLED_SECONDS)
         for text in ("ka", "kb", "kc", "kd3", "UQ1", "none", "", "ka kb", "k" * 1000):
             self.ask(f"query '{text[:9]}'", 12, key(text))
         for text in ("UQ1", "kb", "none"):
@@ -211,7 +212,7 @@ class Consuming(Asking):
         self.notices("closed", "c1")
         self.group_state("closed", "dh1")
         self.side.drop("c1")
-        time.sleep(0.3)
+        time.sleep(SETTLED_SECONDS)
         self.group_state("all closed", "dh1")
         for name in base:
             self.ask(f"unregister without {name}", 35, without(base, name), conn="c9")
@@ -389,7 +390,7 @@ class Consuming(Asking):
         hold("tag A", subscription="A")
         hold("tag B", subscription="B")
         hold("other queue", queueId="1")
-        time.sleep(0.3)
+        time.sleep(SETTLED_SECONDS)
         tagged = send_fields("dhold", properties=pairs(TAGS="A"))
         self.send("to held", tagged)
         for label in ("json", "binary", "tag A"):
@@ -402,7 +403,7 @@ class Consuming(Asking):
         self.send("to other queue", send_fields("dhold", queueId="1"))
         woken("other queue")
         hold("group off", queueOffset="2", consumerGroup="dholdoff")
-        time.sleep(0.3)
+        time.sleep(SETTLED_SECONDS)
         off = {"groupName": "dholdoff", "consumeEnable": False}
         self.side.quiet(200, None, json.dumps(off).encode())
         self.send("to held of a group that is off", send_fields("dhold"))

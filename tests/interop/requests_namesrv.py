@@ -6,6 +6,7 @@ import time
 import zlib
 
 import wire
+from servers import SETTLED_SECONDS
 
 V1, V2 = "10.0.0.1:10911", "10.0.0.2:10911"
 NUMBERS = ["", "abc", "-1", " 1", "+1", "1.5", "99999999999999999999"]
@@ -133,14 +134,14 @@ def registration(side, ask, state):
             ask(f"unregister without {name}", 104, left)
     side.quiet(104, broker("bad", V2), port="namesrv")
     side.drop("bad", "namesrv")
-    time.sleep(0.3)
+    time.sleep(SETTLED_SECONDS)
     for number in NUMBERS:
         ask(f"register id '{number}'", 103, broker("n", V2, broker_id=number), conn="n")
         ask(f"unregister id '{number}'", 104, broker("n", V2, broker_id=number))
         ask(f"register crc '{number}'", 103, broker("m", V2, bodyCrc32=number), conn="n")
         ask(f"register compressed '{number}'", 103, broker("m", V2, compressed=number), conn="n")
     side.drop("n", "namesrv")
-    time.sleep(0.3)
+    time.sleep(SETTLED_SECONDS)
     state("before")
     ask("register", 103, broker(), plain_body(topics), conn="b1")
     state("registered", "t1", "t2", "t3")
@@ -351,16 +352,16 @@ def endings(side, ask, state):
     ask("slave back", 103, broker("b1", V2, broker_id="1"), plain_body({}), conn="s1")
     ask("same broker, other connection", 103, broker(), plain_body({}, (8, 8)), conn="b1x")
     side.drop("b1", "namesrv")
-    time.sleep(0.4)
+    time.sleep(SETTLED_SECONDS)
     state("first connection closed", "t1")
     side.drop("b1x", "namesrv")
-    time.sleep(0.4)
+    time.sleep(SETTLED_SECONDS)
     state("master gone", "t1")
     ask("slave without master", 103, broker("b1", V2, broker_id="1"), plain_body({}), conn="s1")
     side.drop("s1", "namesrv")
     for name in ("b3", "b4"):
         side.drop(name, "namesrv")
-    time.sleep(0.4)
+    time.sleep(SETTLED_SECONDS)
     state("most gone", "t1", "t2")
     ask("unregister", 104, broker("b2", "10.0.0.3:1", "c2"), codec="binary")
     ask("unregister again", 104, broker("b2", "10.0.0.3:1", "c2"))

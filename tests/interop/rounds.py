@@ -13,7 +13,7 @@ import time
 
 import stores
 import wire
-from servers import wait_for
+from servers import SETTLED_SECONDS, wait_for
 from stores import GROUP, QUEUES, TOPIC, properties
 
 SCRIPTS = ["中文", "ελληνικά", "русский", "العربية", "हिन्दी", "한국어", "😀🚀", "Ünïcode"]
@@ -146,7 +146,7 @@ class Rounds(stores.Store):
     def contents(self):
         """All queues, once everything that is due is there."""
         wait_for("all messages in their queues", 20, self.arrived)
-        time.sleep(0.3)  # and in the index
+        time.sleep(SETTLED_SECONDS)  # and in the index
         names = [(TOPIC, queue) for queue in range(QUEUES)]
         names += [("sd", 0), (f"%RETRY%{GROUP}", 0), (HALF, 0)]
         names += [("SCHEDULE_TOPIC_XXXX", 0), ("SCHEDULE_TOPIC_XXXX", 17)]

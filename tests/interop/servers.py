@@ -20,6 +20,8 @@ OPENS = [
 ]
 UPDATE_AND_CREATE_TOPIC = 17
 GET_BROKER_RUNTIME_INFO = 28
+# For what a server does by itself after an answer, Java's on a busy machine too.
+SETTLED_SECONDS = 1
 GET_ROUTEINFO_BY_TOPIC = 105
 GET_BROKER_CLUSTER_INFO = 106
 

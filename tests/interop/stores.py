@@ -15,7 +15,7 @@ import time
 
 import wire
 from build import binaries
-from servers import Servers, free_port, wait_for
+from servers import SETTLED_SECONDS, Servers, free_port, wait_for
 
 TOPIC, QUEUES, GROUP = "st", 4, "sg"
 SENT, BATCHES, BATCH = 600, 20, 10
@@ -154,7 +154,7 @@ class Store:
             return all(self.max_offset(TOPIC, queue) >= expected for queue in range(QUEUES))
 
         wait_for("all messages in their queues", 30, dispatched)
-        time.sleep(0.3)  # and in the index
+        time.sleep(SETTLED_SECONDS)  # and in the index
         state = {f"queue {one}": self.queue(TOPIC, one) for one in range(QUEUES)}
         state["delayed"] = self.queue("sd", 0)
         state["parked"] = self.queue("SCHEDULE_TOPIC_XXXX", 17)
