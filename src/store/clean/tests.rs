@@ -155,20 +155,25 @@ fn queues_and_index_follow() {
     assert_eq!(again.min_offset_in_queue("T", 0), 18);
 }
 
-#[test]
-fn a_queue_whose_messages_are_all_gone_goes_on_where_it_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_small(dir.path());
+/// A store that was stopped in order; all three messages of the queue Old@0 were cleaned away.
+fn lose_all_of_old(dir: &Path) {
+    let store = open_small(dir);
     store.start().unwrap();
     (0..3).for_each(|_| drop(put(&store, &message("Old", 0, &[0; 100]))));
     settle(&store);
     store.stop();
     drop(store);
-    let (store, clean) = filled_up(dir.path());
+    let (store, clean) = filled_up(dir);
     clean.round(&clean.config.get().store, &mut Rounds::default()).unwrap();
     assert_eq!((starts(&clean), store.min_offset_in_queue("Old", 0)), (vec![3], 3));
     store.stop();
     drop((store, clean));
+}
+
+#[test]
+fn a_queue_whose_messages_are_all_gone_goes_on_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    lose_all_of_old(dir.path());
     let store = open_small(dir.path());
     store.start().unwrap();
     assert_eq!(store.max_offset_in_queue("Old", 0), 3);
@@ -181,17 +186,7 @@ fn a_queue_whose_messages_are_all_gone_goes_on_where_it_ended() {
 #[test]
 fn so_it_does_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_small(dir.path());
-    store.start().unwrap();
-    (0..3).for_each(|_| drop(put(&store, &message("Old", 0, &[0; 100]))));
-    settle(&store);
-    store.stop();
-    drop(store);
-    let (store, clean) = filled_up(dir.path());
-    clean.round(&clean.config.get().store, &mut Rounds::default()).unwrap();
-    assert_eq!((starts(&clean), store.min_offset_in_queue("Old", 0)), (vec![3], 3));
-    store.stop();
-    drop((store, clean));
+    lose_all_of_old(dir.path());
     std::fs::write(crate::store::layout::abort_file(dir.path()), b"").unwrap();
     let store = open_small(dir.path());
     assert_eq!((store.min_offset_in_queue("Old", 0), store.max_offset_in_queue("Old", 0)), (3, 3));

@@ -21,6 +21,15 @@ fn hook() -> (Heard, impl Fn(&Arrival<'_>)) {
     (heard, hook)
 }
 
+/// As if the last run had not been stopped, and the queue T@0 had lost some of its units.
+fn crashed_without(root: &Path, units: std::ops::Range<usize>) {
+    fs::write(layout::abort_file(root), "").unwrap();
+    let queue = layout::consume_queue_dir(root).join("T/0/00000000000000000000");
+    let mut bytes = fs::read(&queue).unwrap();
+    bytes[20 * units.start..20 * units.end].fill(0);
+    fs::write(&queue, bytes).unwrap();
+}
+
 /// Files of all queues, by path below the store.
 fn queue_files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -170,13 +179,8 @@ fn a_crash_neither_loses_nor_doubles() {
     settle(&store);
     store.stop();
     drop(store);
-    // As if the run had not been stopped: the queue lost its last units, the index its last
-    // entries.
-    fs::write(layout::abort_file(dir.path()), "").unwrap();
-    let queue = layout::consume_queue_dir(dir.path()).join("T/0/00000000000000000000");
-    let mut bytes = fs::read(&queue).unwrap();
-    bytes[20 * 17..20 * 30].fill(0);
-    fs::write(&queue, bytes).unwrap();
+    crashed_without(dir.path(), 17..30);
+    // The index lost its last entries.
     let index =
         fs::read_dir(layout::index_dir(dir.path())).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&index).unwrap();
@@ -204,12 +208,7 @@ fn a_topic_made_again_is_whole_after_a_crash() {
         settle(&store);
         store.stop();
         drop(store);
-        // As if the run had not been stopped: the queue lost its last unit.
-        fs::write(layout::abort_file(dir.path()), "").unwrap();
-        let queue = layout::consume_queue_dir(dir.path()).join("T/0/00000000000000000000");
-        let mut bytes = fs::read(&queue).unwrap();
-        bytes[20 * (second - 1)..20 * second].fill(0);
-        fs::write(&queue, bytes).unwrap();
+        crashed_without(dir.path(), second - 1..second);
         for _ in 0..2 {
             let store = open(dir.path());
             let all = bytes_of(&store, second as i64);
