@@ -149,6 +149,8 @@ pub const INFLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Topics of one broker, those made automatically included.
 pub const TOPICS_MAX: usize = 200_000;
+/// Deleted topics whose place in the log is kept.
+pub const DELETED_TOPICS_MAX: usize = 20_000;
 /// Read or write queues of one topic.
 pub const TOPIC_QUEUES_MAX: i32 = 65_536;
 /// Subscription groups of one broker, those made automatically included.

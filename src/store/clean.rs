@@ -239,6 +239,12 @@ impl Store {
     /// Deletes a topic's queues, in memory and on disk. Its records stay in the log until that is
     /// cleaned.
     pub fn delete_topic_queues(&self, topic: &str) -> Result<()> {
+        let segments = self.log.segments();
+        let (begin, end) = (segments.min_offset().unwrap_or(0), segments.max_offset());
+        if let Err(e) = self.deleted.add(topic, begin, end) {
+            log::warn!(target: "store", "queues rebuilt from the log will have what was deleted \
+                of {topic}: {e}");
+        }
         self.queues.delete_topic(topic)
     }
 

@@ -41,6 +41,11 @@ pub fn ends_file(root: &Path) -> PathBuf {
     root.join("storeEnds.json")
 }
 
+/// Where topics were deleted; see `deleted`.
+pub fn deleted_file(root: &Path) -> PathBuf {
+    root.join("deletedTopics.json")
+}
+
 /// Exists while a broker runs.
 pub fn abort_file(root: &Path) -> PathBuf {
     root.join("abort")

@@ -14,6 +14,7 @@ pub mod consume_queue;
 pub mod consume_queue_ext;
 mod damage;
 pub mod delay;
+mod deleted;
 pub mod disk;
 pub mod durable;
 mod ends;
@@ -54,6 +55,7 @@ use clean::{Asked, Clean, Consumed};
 use cold::Cold;
 use commit_log::CommitLog;
 use consume_queue::Unit;
+use deleted::DeletedTopics;
 use disk::Disk;
 use durable::Durable;
 use ends::{Ends, EndsFile};
@@ -95,6 +97,7 @@ pub struct Store {
     checkpoint: Arc<Checkpoint>,
     ends: Arc<Mutex<EndsFile>>,
     queues: Arc<QueueTable>,
+    deleted: Arc<DeletedTopics>,
     index: Arc<Index>,
     reput: Arc<Reput>,
     flags: Arc<RunningFlags>,
@@ -140,8 +143,10 @@ impl Store {
         let log_dirs = now.store.writable_commit_log_dirs();
         let disk = Arc::new(Disk::new(log_dirs, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
+        let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root)));
         let derived = Derived {
             queues: queues.clone(),
+            deleted: deleted.clone(),
             index: index.clone(),
             checkpoint: checkpoint.clone(),
             flags: flags.clone(),
@@ -156,6 +161,7 @@ impl Store {
             checkpoint,
             ends: Arc::new(Mutex::new(ends)),
             queues,
+            deleted,
             index,
             reput: Arc::new(reput),
             flags,

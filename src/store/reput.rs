@@ -16,6 +16,7 @@ use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
 use super::consume_queue_ext::ExtUnit;
 use super::delay::DelayLevels;
+use super::deleted::DeletedTopics;
 use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
 use super::multi;
@@ -81,6 +82,7 @@ pub struct Begin {
 /// What dispatch writes to.
 pub struct Derived {
     pub queues: Arc<QueueTable>,
+    pub deleted: Arc<DeletedTopics>,
     pub index: Arc<Index>,
     pub checkpoint: Arc<Checkpoint>,
     pub flags: Arc<RunningFlags>,
@@ -438,6 +440,9 @@ impl Reput {
         round: &mut Round,
     ) -> Result<()> {
         let (topic, id) = (record.topic(), record.queue_id());
+        if self.derived.deleted.has(topic, position, record.store_timestamp()) {
+            return Ok(());
+        }
         let size = record.total_size();
         let unit = Unit { physical_offset: position, size, tags_code };
         let usable =
@@ -479,9 +484,12 @@ impl Reput {
         tags_code: i64,
         round: &Round,
     ) -> Result<()> {
+        let position = record.physical_offset();
         for (name, queue_id, offset) in further(properties, record, round) {
+            if self.derived.deleted.has(name, position, record.store_timestamp()) {
+                continue;
+            }
             let Ok(queue) = self.derived.queues.get_or_create(name, queue_id) else { continue };
-            let position = record.physical_offset();
             let unit = Unit { physical_offset: position, size: record.total_size(), tags_code };
             self.append(&queue, offset, unit, None)?;
         }

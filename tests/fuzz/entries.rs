@@ -304,6 +304,7 @@ pub fn json_files(bytes: &[u8]) {
         config.namespace("ORDER_TOPIC_CONFIG");
     }
     file("storeEnds.json");
+    file("deletedTopics.json");
     let store = open(dir.path());
     let levels = Arc::new(DelayLevels::parse("1s 5s").unwrap());
     if let Ok(delivery) = Delivery::load(store.clone(), levels, &file("delayOffset.json")) {

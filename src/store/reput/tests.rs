@@ -218,6 +218,33 @@ fn a_topic_made_again_is_whole_after_a_crash() {
     }
 }
 
+#[test]
+fn a_topic_made_again_is_whole_when_its_queues_are_rebuilt() {
+    for crashed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = start(dir.path());
+        (0..5).for_each(|_| drop(put(&store, &message("T", 0, b"deleted"))));
+        (0..2).for_each(|_| drop(put(&store, &message("gone", 0, b"deleted"))));
+        settle(&store);
+        store.delete_topic_queues("T").unwrap();
+        store.delete_topic_queues("gone").unwrap();
+        (0..3).for_each(|_| drop(put(&store, &message("T", 0, b"new"))));
+        settle(&store);
+        store.stop();
+        drop(store);
+        fs::remove_dir_all(layout::consume_queue_dir(dir.path())).unwrap();
+        if crashed {
+            fs::write(layout::abort_file(dir.path()), "").unwrap();
+        }
+        for _ in 0..2 {
+            let store = open(dir.path());
+            assert_eq!(bytes_of(&store, 3), [b"new", b"new", b"new"]);
+            assert_eq!(store.max_offset_in_queue("T", 0), 3);
+            assert_eq!(store.topics_with_queues().len(), 1);
+        }
+    }
+}
+
 fn bytes_of(store: &Store, count: i64) -> Vec<Vec<u8>> {
     let found = bytes(&store.get("T", 0, 0, count as i32, &all));
     record::decode_all(&found).unwrap().into_iter().map(|message| message.body).collect()
