@@ -205,6 +205,38 @@ fn when_queues_or_index_cannot_be_written_sends_wait_for_them() {
 }
 
 #[test]
+fn a_topic_whose_files_could_not_be_deleted_comes_again_and_is_deleted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path(), "");
+    let mut peer = broker.peer();
+    let delete = request(codes::DELETE_TOPIC_IN_BROKER, &[("topic", "Gone")]);
+    let folder = dir.path().join("store/consumequeue/Gone");
+    for round in 0..3 {
+        assert_eq!(peer.ask(&create_topic("Gone", 4, 6)).code, 0);
+        for (queue, offset) in [(0, 0), (0, 1), (1, 0)] {
+            let body = format!("{round} {queue} {offset}");
+            let reply = peer.ask(&send_v2("Gone", queue, "", body.as_bytes()));
+            assert_eq!((reply.code, number(&reply, "queueOffset")), (0, offset));
+            let end = request(
+                codes::GET_MAX_OFFSET,
+                &[("topic", "Gone"), ("queueId", &queue.to_string())],
+            );
+            wait_for("dispatch", || number(&peer.ask(&end), "offset") == offset + 1);
+            let reply = peer.ask(&Pull::new("Gone", queue, offset).command());
+            assert_eq!(record::decode_all(&reply.body).unwrap()[0].body, body.as_bytes());
+        }
+        fail(dir.path(), &format!("Unlink consumequeue/Gone {EIO}"));
+        assert_eq!(peer.ask(&delete).code, SYSTEM_ERROR);
+        fail(dir.path(), "");
+        assert!(folder.exists());
+    }
+    assert_eq!(peer.ask(&delete).code, 0);
+    assert!(!folder.exists());
+    assert_eq!(reason(&mut peer), "");
+    no_panic(&broker.stop());
+}
+
+#[test]
 fn what_cannot_be_flushed_but_the_log_stops_no_send() {
     let lines = "flushIntervalConsumeQueue=10\nflushConsumeQueueThoroughInterval=50";
     for (call, trusted) in

@@ -309,8 +309,13 @@ impl QueueFiles {
     /// Makes the next file. `start` counts only when there are none: the offset to begin with,
     /// rounded down to a multiple of the file size.
     pub fn roll(&self, start: i64) -> Result<i64> {
-        let start = self.last_end().unwrap_or(start - start % self.size());
-        sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
+        let last_end = self.last_end();
+        let made = sys::file::make_dirs(&self.dir);
+        let made = made.what(|| format!("create {}", self.dir.display()))?;
+        if last_end.is_none() && made.is_empty() {
+            remove_segments(&self.dir)?;
+        }
+        let start = last_end.unwrap_or(start - start % self.size());
         let file = Arc::new(MappedFile::create(&self.path(start), start, self.size)?);
         // Not before, or a flush at this moment could take it for done.
         self.new_names.store(true, Release);
@@ -429,6 +434,18 @@ impl QueueFiles {
     fn write(&self) -> RwLockWriteGuard<'_, VecDeque<Arc<Slot>>> {
         self.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Deletes the files that a queue left whose deletion the disk refused: nobody knows them.
+pub fn remove_segments(dir: &Path) -> Result<()> {
+    for entry in sys::file::entries(dir).what(|| format!("read directory {}", dir.display()))? {
+        if entry.file_name().to_str().and_then(layout::parse_segment).is_some() {
+            let path = entry.path();
+            log::warn!(target: "store", "{}: left of a deleted queue, removed", path.display());
+            sys::file::remove_if_there(&path).what(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn append_to(file: &MappedFile, bytes: &[u8]) -> Result<()> {

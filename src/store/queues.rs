@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
 use super::consume_queue_ext::{Ext, ExtUnit};
 use super::ends::Ends;
-use super::queue_files::{Maps, QueueFiles};
+use super::queue_files::{Maps, QueueFiles, remove_segments};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
 use crate::base::limits::{QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
@@ -280,17 +280,31 @@ impl QueueTable {
         result
     }
 
-    /// Deletes the topic's queues, in memory and on disk; readers keep what they hold.
+    /// Deletes the topic's queues, in memory and on disk; readers keep what they hold. When the
+    /// disk refuses, they are gone from memory all the same, and the next call deletes what is
+    /// left.
     pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        if !is_file_name(topic) {
+            return Ok(());
+        }
         let _deleting = self.deleting();
-        let Some(queues) = self.write().remove(topic) else { return Ok(()) };
-        self.forgotten.store(true, Release);
-        for queue in &queues {
-            queue.destroy()?;
+        if let Some(queues) = self.write().remove(topic) {
+            self.forgotten.store(true, Release);
+            // All of them, or dispatch could append to one that nobody finds any more.
+            let mut result = Ok(());
+            for queue in &queues {
+                result = result.and(queue.destroy());
+            }
+            result?;
         }
         let beside = self.ext.as_ref().map(|ext| ext.dir.join(topic));
         [Some(self.dir.join(topic)), beside].iter().flatten().try_for_each(|dir| {
-            sys::file::remove_dir_if_empty(dir).what(|| format!("remove {}", dir.display()))
+            for id in sub_directories(dir)?.iter().filter(|id| id.parse::<i32>().is_ok()) {
+                let dir = dir.join(id);
+                remove_segments(&dir)?;
+                remove_dir(&dir)?;
+            }
+            remove_dir(dir)
         })
     }
 
@@ -383,6 +397,11 @@ fn place(queues: &[Arc<Queue>], queue_id: i32) -> std::result::Result<usize, usi
 fn is_file_name(name: &str) -> bool {
     let plain = !name.is_empty() && name != "." && name != "..";
     plain && name.len() <= TOPIC_DIR_BYTES_MAX && !name.bytes().any(|b| b == b'/' || b == 0)
+}
+
+/// What somebody else put there stays.
+fn remove_dir(dir: &Path) -> Result<()> {
+    sys::file::remove_dir_if_empty(dir).what(|| format!("remove {}", dir.display()))
 }
 
 /// Names of the directories in `dir`; none when it does not exist.

@@ -449,6 +449,32 @@ fn a_deleted_topic_can_come_again() {
 }
 
 #[test]
+fn a_topic_that_the_disk_keeps_can_come_again_or_be_deleted_again() {
+    for again in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, old) = open(&dir);
+        let second = table.get_or_create("T", 1).unwrap();
+        fill(&old, 0..25);
+        fill(&second, 0..1);
+        faults::fail("Unlink T/0/00000000000000000200 5");
+        assert!(table.delete_topic("T").is_err());
+        assert!(old.is_deleted() && second.is_deleted());
+        faults::fail("");
+        assert!(dir.path().join("T/0/00000000000000000200").exists());
+        if again {
+            table.delete_topic("T").unwrap();
+            assert!(!dir.path().join("T").exists());
+        }
+        let new = table.get_or_create("T", 0).unwrap();
+        fill(&new, 0..15);
+        assert_eq!(read(&new, 10), (10..15).collect::<Vec<_>>());
+        drop(table);
+        let (table, damaged_from) = load(dir.path(), 0, i64::MAX);
+        assert_eq!((table.get("T", 0).unwrap().max_offset(), damaged_from), (15, i64::MAX));
+    }
+}
+
+#[test]
 fn readers_see_whole_units_while_dispatch_appends() {
     let dir = tempfile::tempdir().unwrap();
     let (_table, queue) = open(&dir);
