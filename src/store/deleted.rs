@@ -47,8 +47,9 @@ impl DeletedTopics {
         DeletedTopics { path: path.to_owned(), topics: RwLock::new(topics), end: end.into() }
     }
 
-    /// Notes, durably, that `topic` is deleted now that the log goes from `begin` to `end`. Of more
-    /// than `DELETED_TOPICS_MAX` those are forgotten that were deleted first.
+    /// Notes, durably, that `topic` is deleted now that the log goes from `begin` to `end`.
+    /// Forgotten are deletions of which the log has no records left, and of more than
+    /// `DELETED_TOPICS_MAX` the first ones.
     pub fn add(&self, topic: &str, begin: i64, end: i64) -> Result<()> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         topics.retain(|_, deletion| deletion.offset > begin);
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn no_more_are_kept_than_needed() {
-        let (dir, deleted) = loaded();
+        let (_dir, deleted) = loaded();
         let all = (0..DELETED_TOPICS_MAX)
             .map(|n| (format!("{n}"), Deletion { offset: 10 + n as i64, timestamp: 1 }));
         *deleted.topics.write().unwrap() = all.collect();
@@ -109,7 +110,6 @@ mod tests {
         assert!(!deleted.has("0", 0, 1) && deleted.has("1", 0, 1));
         deleted.add("cleaned", 99_999, 200_000).unwrap();
         assert_eq!(deleted.topics.read().unwrap().len(), 2);
-        drop(dir);
     }
 
     #[test]

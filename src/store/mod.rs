@@ -130,7 +130,8 @@ impl Store {
         let queue_dir = layout::consume_queue_dir(&root);
         let mut ends = EndsFile::load(&layout::ends_file(&root));
         let found = recover_log(&now.store, &segments, &checkpoint, clean, ends.ends())?;
-        let loaded = load_derived(&now.store, &segments, &found, clean, &mut ends)?;
+        let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root)));
+        let loaded = load_derived(&now.store, &segments, &found, clean, &mut ends, &deleted)?;
         let Loaded { queues, index, begin } = loaded;
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
@@ -143,7 +144,6 @@ impl Store {
         let log_dirs = now.store.writable_commit_log_dirs();
         let disk = Arc::new(Disk::new(log_dirs, &queue_dir, &layout::index_dir(&root)));
         let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
-        let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root)));
         let derived = Derived {
             queues: queues.clone(),
             deleted: deleted.clone(),
@@ -389,6 +389,7 @@ fn load_derived(
     found: &recover::Recovered,
     clean: bool,
     ends: &mut EndsFile,
+    deleted: &DeletedTopics,
 ) -> Result<Loaded> {
     let root = config.root();
     let min = segments.min_offset().unwrap_or(0);
@@ -398,11 +399,14 @@ fn load_derived(
     // may be older than what was cut off there, unless it is known to be on the disk.
     let is_gone = |topic: &str, id, offset, unit: Unit| {
         let trusted = || clean || known_end(topic, id).is_some_and(|end| offset < *end);
-        unit.physical_offset < min && trusted()
+        let was_deleted = || deleted.has(topic, unit.physical_offset, i64::MIN);
+        unit.physical_offset < min && trusted() && !was_deleted()
     };
-    let stands = |topic: &str, id, offset, unit| {
-        is_gone(topic, id, offset, unit)
-            || recover::stands(segments, topic, id, offset, unit).is_some()
+    // A crash may bring the files of a deleted topic back.
+    let stands = |topic: &str, id, offset, unit: Unit| {
+        let stands = recover::stands(segments, topic, id, offset, unit)
+            .is_some_and(|named| !deleted.has(topic, unit.physical_offset, named.store_timestamp));
+        stands || is_gone(topic, id, offset, unit)
     };
     let queue_bytes = config.mapped_file_size_consume_queue.max(1) as usize;
     let (dir, ext) = (layout::consume_queue_dir(&root), ext_files(config, &root));

@@ -310,6 +310,7 @@ pub struct Named {
     file: Arc<MappedFile>,
     position: usize,
     len: usize,
+    pub store_timestamp: i64,
 }
 
 impl Named {
@@ -337,7 +338,8 @@ pub fn stands(
     if !here || !(place == (topic, queue_id, offset) || also_in(&record, topic)) {
         return None;
     }
-    Some(Named { position, len, file })
+    let store_timestamp = record.store_timestamp();
+    Some(Named { position, len, file, store_timestamp })
 }
 
 /// Whether the record was put into this queue beside its own (light message queues).

@@ -86,15 +86,20 @@ fn is(message: &Message, sent: &Sent) -> Found<()> {
 
 /// Each message of the log stands in its queue, and the queues have no others.
 fn queues(store: &Store, told: &Told, present: &[Sent], moment: usize, cleaned: i64) -> Found<()> {
+    let unsure = told.unsure_at(moment);
     let mut by_queue: BTreeMap<(&str, i32), Vec<&Sent>> = BTreeMap::new();
-    for sent in present.iter().filter(|sent| sent.queue_offset >= 0) {
+    for sent in present
+        .iter()
+        .filter(|sent| sent.queue_offset >= 0 && sent.is_deleted(moment) == Some(false))
+    {
         by_queue.entry((&sent.topic, sent.queue_id)).or_default().push(sent);
     }
-    by_queue.retain(|(topic, _), _| !told.is_deleted(topic, moment));
+    by_queue.retain(|(topic, _), _| !unsure.contains(*topic));
     for queue in store.queues.all() {
         let known = by_queue.contains_key(&(queue.topic(), queue.queue_id()));
-        let none = queue.min_offset() == queue.max_offset();
-        must!(known || none || told.is_deleted(queue.topic(), moment), "{queue} knows too much");
+        // What was cleaned away may have come back, and with it deleted topics.
+        let none = queue.min_offset() == queue.max_offset() || queue.max_physical() <= cleaned;
+        must!(known || none || unsure.contains(&**queue.topic()), "{queue} knows too much");
     }
     for ((topic, id), all) in by_queue {
         // Files of the log that were cleaned away may have come back without the queue's.

@@ -125,18 +125,22 @@ impl Seed {
         let json = run::load_json(&self.dirs[1].join("store"));
         // When only the process ended, what it was doing is there, but may not be on the disk.
         let saved = if loss == Loss::Nothing { Told::at(&told.saved, moment) } else { json };
-        let deleted = told.deleted.iter().filter(|(since, _)| *since <= moment);
+        let unsure = told.unsure_at(moment);
         // What was cleaned away may come back with the name of its file.
         let first = present.first().map_or(i64::MAX, |sent| sent.physical_offset);
         let cleaned = Told::at(&told.cleaned, moment).min(first);
         // Whole pages may be on disk whose last record is not whole.
         let end = present.last().map_or(0, |sent| sent.end);
         let gone = told.sent.into_iter().filter(|sent| sent.end <= cleaned);
+        let settled = |sent: run::Sent| {
+            let deleted = sent.is_deleted(moment).unwrap_or(true).then_some(0..0);
+            run::Sent { deleted, ..sent }
+        };
         Told {
-            sent: gone.chain(present).collect(),
+            sent: gone.chain(present).map(settled).collect(),
             durable: vec![(0, Told::at(&told.durable, moment).min(end))],
             cleaned: vec![(0, Told::at(&told.cleaned, moment))],
-            deleted: deleted.map(|(_, name)| (0, name.clone())).collect(),
+            unsure,
             saving: vec![(0, json)],
             saved: vec![(0, saved)],
         }

@@ -1,6 +1,8 @@
 //! A store under random work, on one thread, so that a seed says all that happens; and what it was
 //! told is done at which moment of the recording.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use crate::config::{BrokerConfig, FlushDiskType, Live};
 use crate::message::{MessageRef, batch, flags, property, topic};
 use crate::store::delay::DelayLevels;
 use crate::store::fixture::{listener, message};
+use crate::store::segments::sync_dir_of;
 use crate::store::{Put, PutStatus, Store};
 use crate::sys::faults;
 
@@ -35,6 +38,19 @@ pub struct Sent {
     pub properties: String,
     /// What its unit has.
     pub tags_code: i64,
+    /// Its topic was deleted: from before that until after it.
+    pub deleted: Option<Range<usize>>,
+}
+
+impl Sent {
+    /// Whether its topic was deleted by that moment; `None`: the cut came amid that.
+    pub fn is_deleted(&self, moment: usize) -> Option<bool> {
+        match &self.deleted {
+            Some(during) if during.contains(&moment) => None,
+            Some(during) => Some(during.end <= moment),
+            None => Some(false),
+        }
+    }
 }
 
 impl std::fmt::Display for Sent {
@@ -56,8 +72,8 @@ pub struct Told {
     pub durable: Vec<Since<i64>>,
     /// The log may be cleaned up to here.
     pub cleaned: Vec<Since<i64>>,
-    /// Topics that were deleted, from before that.
-    pub deleted: Vec<Since<String>>,
+    /// Topics of which a cut has left what it liked.
+    pub unsure: BTreeSet<String>,
     /// Contents of the JSON file, from before it was saved, and from after that.
     pub saving: Vec<Since<i64>>,
     pub saved: Vec<Since<i64>>,
@@ -70,8 +86,10 @@ impl Told {
         until.map(|(_, value)| *value).last().unwrap_or(0)
     }
 
-    pub fn is_deleted(&self, topic: &str, moment: usize) -> bool {
-        self.deleted.iter().any(|(since, name)| *since <= moment && name == topic)
+    /// Also those that the cut of that moment has left so.
+    pub fn unsure_at(&self, moment: usize) -> BTreeSet<String> {
+        let amid = self.sent.iter().filter(|sent| sent.is_deleted(moment).is_none());
+        amid.map(|sent| sent.topic.clone()).chain(self.unsure.iter().cloned()).collect()
     }
 }
 
@@ -113,7 +131,7 @@ pub struct Run<'a> {
     numbers: &'a mut Numbers,
     pub told: Told,
     now: i64,
-    /// Topics by number; deleted ones are not used again.
+    /// Topics by number; of those that are deleted every other one is made again.
     topics: [usize; 2],
     next_topic: usize,
     count: usize,
@@ -131,7 +149,8 @@ impl<'a> Run<'a> {
         clock::set_present(now);
         let store = open(config.clone()).unwrap();
         store.set_abort().unwrap();
-        let known = told.sent.iter().filter_map(|sent| sent.topic.strip_prefix('T')?.parse().ok());
+        let names = told.sent.iter().map(|sent| &sent.topic).chain(&told.unsure);
+        let known = names.filter_map(|name| name.strip_prefix('T')?.parse().ok());
         let next_topic = known.max().map_or(0, |topic: usize| topic + 1).max(2);
         let mut run = Run {
             root,
@@ -144,6 +163,11 @@ impl<'a> Run<'a> {
             topics: [next_topic - 2, next_topic - 1],
             next_topic,
         };
+        for which in 0..run.topics.len() {
+            if run.told.unsure.contains(&format!("T{}", run.topics[which])) {
+                run.use_next(which);
+            }
+        }
         // What the store starts with counts as being on disk.
         run.durable();
         run
@@ -279,6 +303,7 @@ impl<'a> Run<'a> {
         }
         self.told.cleaned.push((faults::recorded(), first.end()));
         segments.drop_oldest(1).unwrap();
+        sync_dir_of(&first).unwrap();
         let min = segments.min_offset().unwrap();
         for queue in self.store.queues.all() {
             while queue.delete_oldest(min).unwrap() {}
@@ -290,8 +315,19 @@ impl<'a> Run<'a> {
     fn delete(&mut self) {
         let which = self.numbers.below(self.topics.len());
         let name = format!("T{}", self.topics[which]);
-        self.told.deleted.push((faults::recorded(), name.clone()));
+        let before = faults::recorded();
         self.store.delete_topic_queues(&name).unwrap();
+        let during = before..faults::recorded();
+        let all = self.told.sent.iter_mut().filter(|sent| sent.topic == name);
+        for sent in all.filter(|sent| sent.deleted.is_none()) {
+            sent.deleted = Some(during.clone());
+        }
+        if self.numbers.one_in(2) {
+            self.use_next(which);
+        }
+    }
+
+    fn use_next(&mut self, which: usize) {
         self.topics[which] = self.next_topic;
         self.next_topic += 1;
     }
@@ -332,5 +368,6 @@ fn sent(put: &Put, message: &MessageRef<'_>, physical_offset: i64, queue_offset:
         body: message.body.to_vec(),
         properties: message.properties.to_owned(),
         tags_code: topic::tags_code(property::get(message.properties, property::TAGS)),
+        deleted: None,
     }
 }
