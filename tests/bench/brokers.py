@@ -36,10 +36,15 @@ def max_offset(port, topic, queue):
     return int(head["extFields"]["offset"])
 
 
+def runtime_info(port):
+    """What a broker says of itself."""
+    _, _, body = call(port, GET_BROKER_RUNTIME_INFO)
+    return json.loads(body)["table"]
+
+
 def behind(port):
     """Bytes of the log that are not in the consume queues yet."""
-    _, _, body = call(port, GET_BROKER_RUNTIME_INFO)
-    return int(json.loads(body)["table"]["dispatchBehindBytes"])
+    return int(runtime_info(port)["dispatchBehindBytes"])
 
 
 def memory(pid):

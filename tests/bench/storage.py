@@ -1,156 +1,229 @@
 """What happens to the store meanwhile: new segments, deletion, cold reads, starts, a rebuild."""
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
 import time
 
-from brokers import max_offset
-from harness import LONGEST, P999, check, files_of, fill, forget, mqbench, words
+from brokers import max_offset, runtime_info
+from harness import LONGEST, P999, check, command, files_of, fill, forget, median, memory_backed
+from harness import mqbench, words
 
 GIB = 2**30
-# Files are deleted at any hour. Java looks for the first time a minute after its start.
-CONF = {"deleteWhen": ";".join(f"{hour:02}" for hour in range(24))}
-FIRST_CLEAN_SECONDS, CLEAN_SECONDS = 60, 10
+# Files are deleted at any hour, looked at each second; in both for the first time a minute after
+# the start.
+CONF = {
+    "deleteWhen": ";".join(f"{hour:02}" for hour in range(24)),
+    "cleanResourceInterval": "1000",
+}
+FIRST_CLEAN_SECONDS = 60
 DELETED = 10
+# So much is in either log before segments are deleted: those, and the last two, which stay.
+FULL = int((DELETED + 2.3) * GIB)
 # Messages a second of the probe, and about what each takes in the log.
 PROBE_RATE, RECORD_BYTES = 20_000, 1250
-COLD = "a cold reader"
+# Of one look at the probe; ten files go one by one.
+SECONDS, DELETION_SECONDS = 4, 10
+# Times that a segment ends beside the probe, and that it is looked at beside the reader.
+ROLLS, READS = 6, 4
+QUIET, ROLL, COLD, DELETION = "nothing", "a new segment", "a cold reader", "deletion"
 
 
-def probe(server, seconds):
-    load = words(f"send -t Probe --rate {PROBE_RATE} --warmup 0.5 --limit-seconds 0")
-    return mqbench(*load, "--seconds", seconds, server=server)
+class Side:
+    """One broker, and what the probe found beside each thing."""
 
+    def __init__(self, bench, server):
+        self.bench, self.server = bench, server
+        self.found, self.times, self.notes = {}, {}, {}
 
-def segments(server):
-    return sorted(files_of(os.path.join(server.store, "commitlog")))
+    def probe(self, beside, seconds=SECONDS):
+        load = words(f"send -t Probe --rate {PROBE_RATE} --warmup 0.5 --limit-seconds 0")
+        seconds = self.bench.seconds(seconds, seconds / 2)
+        run = mqbench(*load, "--seconds", seconds, server=self.server)
+        self.found.setdefault(beside, []).append(run)
 
+    def figure(self, beside, figure):
+        """The median of all times that the probe was looked at beside something."""
+        return median([run[figure] for run in self.found[beside]])
 
-def messages_of(server):
-    return sum(max_offset(server.port, "TopicBench", queue) for queue in range(4))
+    def log_end(self):
+        return int(runtime_info(self.server.port)["commitLogMaxOffset"])
 
+    def fill_to(self, end):
+        """Sends until the log ends there, or a little before."""
+        while (left := end - self.log_end()) > 32 * RECORD_BYTES:
+            fill(self.server, left - 16 * RECORD_BYTES)
 
-def read_from_disk(server):
-    """Bytes that a process had the disk read."""
-    with open(f"/proc/{server.pid}/io", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("read_bytes"))
+    def segments(self):
+        return sorted(files_of(os.path.join(self.server.store, "commitlog")))
 
+    def messages(self):
+        return sum(max_offset(self.server.port, "TopicBench", queue) for queue in range(4))
 
-def rolls(bench, server, found):
-    """A segment ends while the probe runs; then the quiet value, in the next."""
-    seconds = bench.seconds(10, 4)
-    fill(server, GIB - seconds / 2 * PROBE_RATE * RECORD_BYTES)
-    found["a new segment"] = probe(server, seconds)
-    found["nothing"] = probe(server, seconds)
+    def rolls(self):
+        """A segment ends while the probe runs; then the quiet value, in the next."""
+        number = self.log_end() // GIB
+        half = int((0.5 + self.bench.seconds(SECONDS, SECONDS / 2) / 2) * PROBE_RATE * RECORD_BYTES)
+        self.fill_to((number + 1) * GIB - half)
+        os.sync()
+        self.probe(ROLL)
+        if self.log_end() // GIB != number + 1:
+            raise RuntimeError(f"{self.server.name}: no segment ended beside the probe")
+        os.sync()
+        self.probe(QUIET)
 
+    def starts(self):
+        """Of a full store: after a clean stop, after kill -9, and with the consume queues deleted,
+        until they are made again from the log. Java's broker takes minutes for the last two."""
+        server = self.server
+        self.times["bytes"] = self.log_end()
+        server.stop()
+        self.times["clean"] = server.start()
+        server.kill()
+        self.times["killed"] = server.start()
+        messages = self.messages()
+        server.stop()
+        shutil.rmtree(os.path.join(server.store, "consumequeue"))
+        server.start()
+        while self.messages() < messages:
+            if time.monotonic() - server.began > 200:
+                raise RuntimeError(f"{self.messages()} of {messages} messages after 200 s")
+            time.sleep(0.05)
+        self.times["rebuilt"] = time.monotonic() - server.began
 
-def starts(server, times):
-    """Of a full store: after a clean stop, after kill -9, and with the consume queues deleted."""
-    server.stop()
-    times["clean"] = server.start()
-    server.kill()
-    times["killed"] = server.start()
-    messages = messages_of(server)
-    server.stop()
-    shutil.rmtree(os.path.join(server.store, "consumequeue"))
-    server.start()
-    while messages_of(server) < messages:
-        if time.monotonic() - server.began > 200:
-            raise RuntimeError(f"{messages_of(server)} of {messages} messages after 200 s")
-        time.sleep(0.05)
-    times["rebuilt"] = time.monotonic() - server.began
+    def read_from_disk(self):
+        """Bytes that the broker had the disk read."""
+        with open(f"/proc/{self.server.pid}/io", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("read_bytes"))
 
+    @contextlib.contextmanager
+    def reader(self):
+        """Reads the whole log, but not yet: SIGCONT has it go on, SIGSTOP wait."""
+        scan = words("pull --once --inflight 1 --seconds 600 --limit-seconds 0")
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command(scan, self.server), **quiet) as process:
+            process.send_signal(signal.SIGSTOP)
+            try:
+                yield process
+            finally:
+                process.kill()
 
-def cold_reader(bench, server, found):
-    """The whole log is read from the disk while the probe runs."""
-    server.stop()
-    forget(server.store)
-    server.start()
-    scan = words("pull --once --inflight 1 --seconds 600 --limit-seconds 0")
-    seconds = bench.seconds(8, 3)
-    with bench.beside(scan, server):
+    def beside_reader(self, reader):
+        reader.send_signal(signal.SIGCONT)
         time.sleep(0.5)
-        before = read_from_disk(server)
-        found[COLD] = probe(server, seconds)
-        read = read_from_disk(server) - before
-    found[COLD]["readMBs"] = read / 1e6 / seconds
-    if read == 0:
-        raise RuntimeError(f"{server.name}: nothing was read from the disk beside the probe")
+        before, began = self.read_from_disk(), time.monotonic()
+        self.probe(COLD)
+        read = (self.read_from_disk() - before) / (time.monotonic() - began)
+        reader.send_signal(signal.SIGSTOP)
+        if read == 0:
+            raise RuntimeError(f"{self.server.name}: nothing was read from the disk")
+        self.notes.setdefault("read", []).append(read / 1e6)
+
+    def deletion(self):
+        """Segments expire, and go, while the probe runs."""
+        time.sleep(max(0, self.server.ready + FIRST_CLEAN_SECONDS - time.monotonic()))
+        old = self.segments()[:-2][:DELETED]
+        for path in old:
+            os.utime(path, (0, 0))
+        self.probe(DELETION, DELETION_SECONDS)
+        self.notes["deleted"] = len(old) - sum(os.path.exists(path) for path in old)
+        if self.notes["deleted"] < len(old):
+            gone = f"{self.notes['deleted']} of {len(old)}"
+            raise RuntimeError(f"{self.server.name}: {gone} old segments were deleted")
 
 
-def deletion(bench, server, found):
-    """Segments expire, and go, while the probe runs. Returns how many went."""
-    time.sleep(max(0, server.ready + FIRST_CLEAN_SECONDS - time.monotonic()))
-    old = segments(server)[:-2][:DELETED]
-    for path in old:
-        os.utime(path, (0, 0))
-    found["deletion"] = probe(server, CLEAN_SECONDS + bench.seconds(6, 3))
-    deleted = len(old) - sum(os.path.exists(path) for path in old)
-    if not deleted:
-        raise RuntimeError(f"{server.name}: none of {len(old)} old segments was deleted")
-    return deleted
+def in_turn(sides, times, work):
+    """Alternates the sides."""
+    for turn in range(times):
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            work(side)
 
 
-def side_of(bench, side):
-    """Everything on one side's broker."""
-    # Room for ten segments to delete, and for what the probes write.
-    full = bench.options.full and side == "ours"
-    size = int(bench.size(GIB * (50 if full else 12.5)))
-    found, times = {}, {}
-    with bench.broker(side, CONF) as server:
-        rolls(bench, server, found)
-        fill(server, max(GIB, size - 2 * GIB))
-        times["bytes"] = sum(os.path.getsize(path) for path in segments(server))
-        starts(server, times)
-        cold_reader(bench, server, found)
-        deleted = deletion(bench, server, found)
-    return found, times, deleted
+def cold_reads(sides):
+    """The log is read from the disk while the probe runs, on one side at a time."""
+    for side in sides:
+        side.server.stop()
+    for side in sides:
+        forget(side.server.store)
+    for side in sides:
+        side.times["cold"] = side.server.start()
+    with contextlib.ExitStack() as stack:
+        readers = {side: stack.enter_context(side.reader()) for side in sides}
+        in_turn(sides, READS, lambda side: side.beside_reader(readers[side]))
 
 
-def storage(bench):
-    """Both sides, one after the other: the disk need not hold two large stores."""
-    ours, times, deleted = side_of(bench, "ours")
-    java, java_times, java_deleted = side_of(bench, "java")
-    quiet = ours["nothing"][P999]
+def measured(sides, full):
+    """Everything, on both brokers."""
+    in_turn(sides, ROLLS, Side.rolls)
+    for side, size in zip(sides, (full, FULL)):
+        side.fill_to(size)
+    sides[0].starts()
+    cold_reads(sides)
+    in_turn(sides, 1, Side.deletion)
+
+
+def rows_of(ours, java):
+    """The table, and the checks."""
     table, checks = [], []
-    for name, run in ours.items():
-        other = java[name]
+    for name in ours.found:
+        p999, longest = ours.figure(name, P999), ours.figure(name, LONGEST)
+        others = java.figure(name, LONGEST)
         table.append(
             {
                 "beside": name,
-                P999: run[P999],
-                LONGEST: run[LONGEST],
-                "Java's p99.9 us": other[P999],
-                "Java's max us": other[LONGEST],
+                "times": len(ours.found[name]),
+                P999: p999,
+                LONGEST: longest,
+                "Java's p99.9 us": java.figure(name, P999),
+                "Java's max us": others,
             }
         )
-        if name != "nothing":
-            checks.append(check(f"p99.9 beside {name}, to quiet", run[P999] / quiet, "≤", 2))
-            checks.append(
-                check(f"longest beside {name}, to Java's", run[LONGEST] / other[LONGEST], "≤", 0.25)
-            )
-    for name, run in (("ours", ours[COLD]), ("Java", java[COLD])):
-        table.append({"beside": f"the cold reader, MB/s from the disk, {name}: {run['readMBs']:.0f}"})
-    table.append({"beside": f"segments deleted: ours {deleted}, Java {java_deleted}"})
-    gib = times["bytes"] / GIB
+        if name != QUIET:
+            quiet = ours.figure(QUIET, P999)
+            checks.append(check(f"p99.9 beside {name}, to quiet", p999 / quiet, "≤", 2))
+            checks.append(check(f"longest beside {name}, to Java's", longest / others, "≤", 0.25))
+    for name, side in (("ours", ours), ("Java", java)):
+        read = median(side.notes["read"])
+        table.append({"beside": f"the cold reader, MB/s from the disk, {name}: {read:.0f}"})
+        table.append({"beside": f"segments deleted, {name}: {side.notes['deleted']}"})
+    return table, checks
+
+
+def starts_of(ours, java):
+    """The same of starts and the rebuild."""
+    table, checks = [], []
+    size = f"{ours.times['bytes'] / 1e9:.1f} GB"
     for key, what, bound in (
-        ("clean", f"start with {gib:.0f} GiB, clean", 1),
-        ("killed", f"start with {gib:.0f} GiB after kill -9", 5),
+        ("clean", f"start with {size}, clean", 1),
+        ("killed", f"start with {size} after kill -9", 5),
+        ("cold", f"start with {size}, clean, nothing of it in memory", None),
+        ("rebuilt", "consume queues rebuilt", None),
     ):
-        table.append({"beside": what, "s": times[key], "Java's s": java_times[key]})
-        checks.append(check(what, times[key], "≤", bound, "s"))
-    table.append(
-        {"beside": "consume queues rebuilt", "s": times["rebuilt"], "Java's s": java_times["rebuilt"]}
-    )
-    checks.append(
-        check("rebuild of consume queues", times["bytes"] / times["rebuilt"] / 1e9, "≥", 1, "GB/s")
-    )
+        table.append({"beside": what, "s": ours.times[key], "Java's s": java.times.get(key)})
+        if bound:
+            checks.append(check(what, ours.times[key], "≤", bound, "s"))
+    speed = ours.times["bytes"] / ours.times["rebuilt"] / 1e9
+    checks.append(check("rebuild of consume queues", speed, "≥", 1, "GB/s"))
+    return table, checks
+
+
+def storage(bench):
+    """Both brokers run, and the probe is sent to one at a time."""
+    with memory_backed(), bench.broker("ours", CONF) as one, bench.broker("java", CONF) as other:
+        ours, java = Side(bench, one), Side(bench, other)
+        measured([ours, java], 50 * GIB if bench.options.full else FULL)
+    (beside, checks), (starts, more) = rows_of(ours, java), starts_of(ours, java)
     return {
         "title": "A large store",
-        "how": f"{PROBE_RATE:,} sends a second of 1 KiB in an open loop beside what a row says; "
-        "segments of 1 GiB. Before the cold reader the kernel forgot all pages of the store.",
-        "rows": table,
-        "checks": checks,
+        "how": f"{PROBE_RATE:,} sends a second of 1 KiB in an open loop, for {SECONDS} s beside "
+        f"what a row says, {DELETION_SECONDS} s beside deletion, ours and Java's in turn as often as "
+        "it says. All figures are medians over these; so is the longest send, which is a maximum "
+        "each time. Segments of 1 GiB, all free memory touched before. Before the cold reader the "
+        "kernel forgot all pages of the stores; ten files are deleted once.",
+        "rows": beside + starts,
+        "checks": checks + more,
     }
 
 
