@@ -466,9 +466,15 @@ impl Queue {
         if let Some(ext) = &self.ext {
             ext.flush()?;
         }
-        self.files.flush(from, to)?;
-        self.set_flushed(to);
-        Ok(true)
+        let in_files = self.files.file_end();
+        self.files.flush(from, in_files)?;
+        self.set_flushed(in_files);
+        Ok(in_files >= to)
+    }
+
+    /// Writes to its file what waits for that.
+    pub(super) fn write_out(&self) -> Result<()> {
+        self.files.write_out()
     }
 
     /// Puts a unit in the place of a damaged one.
@@ -490,11 +496,11 @@ impl Queue {
         self.flushed.fetch_max(end, AcqRel);
     }
 
-    /// Bytes published, counted from the queue's beginning. The caller syncs them, and the names of
-    /// all files.
+    /// Bytes published that are in the files, counted from the queue's beginning. The caller syncs
+    /// them, and the names of all files.
     pub(super) fn end_and_names(&self) -> i64 {
         self.files.set_new_names(false);
-        self.files.end()
+        self.files.file_end()
     }
 
     /// He could not.

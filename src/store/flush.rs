@@ -165,8 +165,11 @@ impl FlushQueues {
     pub(super) fn round(&self, least_pages: i32) -> Result<()> {
         // Read before: what is dispatched meanwhile is not flushed.
         let logics = self.checkpoint.dispatched();
+        // What a full disk does not take waits on: nothing is lost with that.
+        let written = if least_pages == 0 { self.queues.write_out() } else { Ok(()) };
         let flushed = self.queues.flush(least_pages.into()).and_then(|()| self.flush_index());
         flushed.inspect_err(|_| self.checkpoint.distrust())?;
+        written?;
         if least_pages == 0 {
             self.checkpoint.flush(logics)?;
         }

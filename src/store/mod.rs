@@ -21,6 +21,7 @@ mod ends;
 pub mod flush;
 mod foreign;
 pub mod index;
+mod kept_units;
 pub mod layout;
 mod lock;
 pub mod mapped;
@@ -291,6 +292,7 @@ impl Store {
     /// Flushes what the threads left, and says that the store is whole by removing the abort file.
     fn close(&self) -> Result<()> {
         let logics = self.checkpoint.dispatched();
+        self.queues.write_out()?;
         self.queues.flush(0)?;
         // The last file is still written to: a crash of a later run may break its chains, so that
         // the checkpoint goes on to speak of full files only.

@@ -5,6 +5,10 @@
 //! limit allows, one that is not is opened, read or written, and closed: mapping it for one use
 //! costs several times that. Only when it is used again before long, it is mapped in the place of
 //! one not used for longest (second chance). Those idle for a while are unmapped in any case.
+//!
+//! Of files that are not mapped some units are kept in memory (`kept_units`): a reader at the
+//! queue's end opens no file, and what is appended is written when a few units have gathered, or
+//! with `write_out`, before a flush counts it.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -19,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use memmap2::Advice;
 
 use super::consume_queue::{UNIT_BYTES, Unit};
+use super::kept_units::{KEPT_BYTES, Kept, STEP_BYTES};
 use super::layout;
 use super::mapped::MappedFile;
 use crate::base::Result;
@@ -27,6 +32,9 @@ use crate::sys;
 
 /// So many files in use are passed over before one of them is unmapped all the same.
 const CHANCES: usize = 64;
+
+/// So many files are looked at for one whose kept units can be given up.
+const KEPT_CHANCES: usize = 8;
 
 /// A file is mapped for its second use when there were not more of others that are not mapped
 /// between the two than this part of the limit.
@@ -44,12 +52,37 @@ struct Slot {
     used: AtomicBool,
     /// Number of its last use without being mapped; 0 = none.
     far: AtomicU32,
+    /// Units of the file while it is not mapped. Locked after `map`.
+    kept: Mutex<Option<Box<Kept>>>,
+    /// Units were written anew: none that were read before are kept.
+    repaired: AtomicBool,
 }
 
 impl Slot {
     fn new(start: i64, map: Option<Arc<MappedFile>>) -> Arc<Slot> {
         let (map, used) = (RwLock::new(map), AtomicBool::new(true));
-        Arc::new(Slot { start, map, used, far: AtomicU32::new(0) })
+        let (far, kept, repaired) = (AtomicU32::new(0), Mutex::default(), AtomicBool::new(false));
+        Arc::new(Slot { start, map, used, far, kept, repaired })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Box<Kept>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes are not in the file yet.
+    fn waiting(&self) -> i64 {
+        self.kept().as_ref().map_or(0, |kept| kept.waiting().1.len() as i64)
+    }
+
+    /// Gives up what is kept, unless some of it waits or somebody works with it; whether nothing is
+    /// kept then.
+    fn forget(&self) -> bool {
+        let Ok(mut kept) = self.kept.try_lock() else { return false };
+        if kept.as_ref().is_some_and(|kept| !kept.waiting().1.is_empty()) {
+            return false;
+        }
+        *kept = None;
+        true
     }
 
     fn mark_used(&self) {
@@ -73,22 +106,49 @@ impl Slot {
     }
 }
 
-/// Which files of all queues are mapped.
+/// Which files of all queues are mapped, and of which others units are kept.
 pub struct Maps {
     limit: usize,
+    /// At most so many files that are not mapped have units kept.
+    kept_limit: usize,
     /// In the order in which they were mapped or spared.
     ring: Mutex<VecDeque<Arc<Slot>>>,
     /// How many these are.
     mapped: AtomicUsize,
     /// Uses of files that are not mapped, counted.
     far: AtomicU32,
+    /// Those with units kept, in the order in which they got some or were spared.
+    kept: Mutex<VecDeque<Arc<Slot>>>,
 }
 
 impl Maps {
-    /// At most `limit` files, those in use at the moment not counted.
-    pub fn new(limit: usize) -> Arc<Maps> {
+    /// At most `limit` files, those in use at the moment not counted; units kept of at most
+    /// `kept_limit` others.
+    pub fn new(limit: usize, kept_limit: usize) -> Arc<Maps> {
         let (mapped, far) = (AtomicUsize::new(0), AtomicU32::new(0));
-        Arc::new(Maps { limit, ring: Mutex::default(), mapped, far })
+        let (ring, kept) = (Mutex::default(), Mutex::default());
+        Arc::new(Maps { limit, kept_limit, ring, mapped, far, kept })
+    }
+
+    /// Whether there is room to keep units of this file; another one's may be given up for it.
+    fn may_keep(&self, slot: &Arc<Slot>) -> bool {
+        let mut kept = self.kept();
+        for _ in 0..KEPT_CHANCES {
+            if kept.len() < self.kept_limit {
+                break;
+            }
+            let Some(other) = kept.pop_front() else { break };
+            // What is kept of this one was given up, by a map or a repair.
+            let is_this = Arc::ptr_eq(&other, slot);
+            if !is_this && (other.used.swap(false, Relaxed) || !other.forget()) {
+                kept.push_back(other);
+            }
+        }
+        let room = kept.len() < self.kept_limit;
+        if room {
+            kept.push_back(slot.clone());
+        }
+        room
     }
 
     /// Whether a file that is not mapped is to be used without that, this time.
@@ -118,8 +178,9 @@ impl Maps {
         self.mapped.store(ring.len(), Relaxed);
     }
 
-    /// Unmaps the files that nobody used since the last call.
+    /// Unmaps the files that nobody used since the last call, and keeps no units of such.
     pub fn close_idle(&self) {
+        self.kept().retain(|slot| slot.used.swap(false, Relaxed) || !slot.forget());
         let mut ring = self.ring();
         ring.retain(|slot| slot.used.swap(false, Relaxed) || !slot.close());
         self.mapped.store(ring.len(), Relaxed);
@@ -128,6 +189,10 @@ impl Maps {
     /// How many files are mapped.
     pub fn mapped(&self) -> usize {
         self.mapped.load(Relaxed)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
@@ -206,9 +271,23 @@ impl QueueFiles {
         if let Some(file) = &*slot.map() {
             return Look::of(file.clone(), position);
         }
+        let len = (self.end() - offset).clamp(0, self.size() - position as i64) as usize;
+        let range = position..position + len.min(bytes_max);
+        let mut waiting = Vec::new();
+        let mut in_file = range.end;
+        if let Some(kept) = &*slot.kept() {
+            if let Some(bytes) = kept.get(range.clone()) {
+                return Some(Look::Read(bytes.into()));
+            }
+            let (from, bytes) = kept.waiting();
+            if !bytes.is_empty() && from < range.end {
+                waiting.extend_from_slice(&bytes[..range.end - from]);
+                in_file = from;
+            }
+        }
         if self.maps.leaves(&slot) {
-            let len = (self.end() - offset).clamp(0, self.size() - position as i64) as usize;
-            match self.read_far(&slot, position, len.min(bytes_max), now) {
+            match self.read_far(&slot, position..in_file, now) {
+                Ok(Look::Read(bytes)) => return Some(Look::Read([bytes, waiting].concat())),
                 Ok(look) => return Some(look),
                 // The disk or descriptors: with a map those who wait for it are told.
                 Err(e) => log::debug!(target: "store", "{}: {e}", self.dir.display()),
@@ -217,15 +296,35 @@ impl QueueFiles {
         Look::of(self.map_logged(&slot)?, position)
     }
 
-    fn read_far(&self, slot: &Slot, position: usize, len: usize, now: bool) -> io::Result<Look> {
+    /// Reads bytes that are in the file; when they are few, also those around them, which are kept.
+    fn read_far(&self, slot: &Arc<Slot>, range: Range<usize>, now: bool) -> io::Result<Look> {
+        let begin = range.start - range.start % STEP_BYTES;
+        let few = range.end - begin <= KEPT_BYTES;
+        let file_end = (self.end() - slot.start - slot.waiting()).clamp(0, self.size()) as usize;
+        let read = match few {
+            true => begin..(begin + KEPT_BYTES).min(file_end).max(range.end),
+            false => range.clone(),
+        };
         let file = File::open(self.path(slot.start))?;
-        let mut bytes = vec![0; len];
+        let mut bytes = vec![0; read.len()];
         if !now {
-            file.read_exact_at(&mut bytes, position as u64)?;
-        } else if !sys::file::read_now(&file, &mut bytes, position as u64)? {
+            file.read_exact_at(&mut bytes, read.start as u64)?;
+        } else if !sys::file::read_now(&file, &mut bytes, read.start as u64)? {
             return Ok(Look::OnDisk);
         }
-        Ok(Look::Read(bytes))
+        if few {
+            self.keep(slot, begin, &bytes);
+        }
+        bytes.truncate(range.end - read.start);
+        Ok(Look::Read(bytes.split_off(range.start - read.start)))
+    }
+
+    fn keep(&self, slot: &Arc<Slot>, begin: usize, bytes: &[u8]) {
+        let mut kept = slot.kept();
+        if slot.repaired.load(Relaxed) || (kept.is_none() && !self.maps.may_keep(slot)) {
+            return;
+        }
+        kept.get_or_insert_with(Kept::new).replace(begin, bytes);
     }
 
     fn slot(&self, offset: i64) -> Option<Arc<Slot>> {
@@ -247,6 +346,10 @@ impl QueueFiles {
         if let Some(file) = &*map {
             return Ok(file.clone());
         }
+        let mut kept = slot.kept();
+        self.write_kept(slot, &mut kept)?;
+        *kept = None;
+        drop(kept);
         let file = Arc::new(MappedFile::open(&self.path(slot.start), slot.start, self.size)?);
         // Nobody appends meanwhile: for that `map` is locked.
         let written = self.written.load(Acquire);
@@ -260,17 +363,19 @@ impl QueueFiles {
         Ok(file)
     }
 
-    /// Appends to the last file, in which the bytes must have room. They are not published yet.
+    /// Appends to the last file, in which the bytes must have room. They are not published yet, and
+    /// may not be in the file before `write_out`.
     pub fn append(&self, bytes: &[u8]) -> Result<()> {
         let slots = self.read();
         let last = slots.back().expect("a queue appended to has files");
         last.mark_used();
         let map = last.map();
-        let end = self.written.load(Relaxed) + bytes.len() as i64;
+        let at = self.written.load(Relaxed);
+        let end = at + bytes.len() as i64;
         debug_assert!(end <= last.start + self.size(), "a unit never spans files");
         match &*map {
             Some(file) => append_to(file, bytes)?,
-            None if self.maps.leaves(last) => self.write_far(last, end, bytes)?,
+            None if self.append_far(last, (at - last.start) as usize, bytes)? => {}
             None => {
                 drop(map);
                 let file = self.map(last)?;
@@ -284,13 +389,58 @@ impl QueueFiles {
         Ok(())
     }
 
-    /// Writes `bytes` that end at `end` to a file that is not mapped.
-    fn write_far(&self, slot: &Slot, end: i64, bytes: &[u8]) -> Result<()> {
+    /// Appends to a file that is not mapped; false when it is to be mapped.
+    fn append_far(&self, slot: &Arc<Slot>, position: usize, bytes: &[u8]) -> Result<bool> {
+        let mut kept = slot.kept();
+        if kept.as_mut().is_some_and(|kept| kept.push(position, bytes)) {
+            return Ok(true);
+        }
+        if !self.maps.leaves(slot) {
+            return Ok(false);
+        }
+        self.write_kept(slot, &mut kept)?;
+        if kept.is_none() && self.maps.may_keep(slot) {
+            *kept = Some(Kept::new());
+        }
+        if let Some(kept) = &mut *kept {
+            kept.make_room(position);
+            if kept.push(position, bytes) {
+                return Ok(true);
+            }
+        }
+        self.write_far(slot, position, bytes).map(|()| true)
+    }
+
+    /// Writes what waits.
+    fn write_kept(&self, slot: &Slot, kept: &mut Option<Box<Kept>>) -> Result<()> {
+        let Some(kept) = kept else { return Ok(()) };
+        let (position, bytes) = kept.waiting();
+        if !bytes.is_empty() {
+            self.write_far(slot, position, bytes)?;
+            kept.written();
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` to a file that is not mapped.
+    fn write_far(&self, slot: &Slot, position: usize, bytes: &[u8]) -> Result<()> {
         let path = self.path(slot.start);
-        let at = (end - slot.start) as u64 - bytes.len() as u64;
         sys::file::open(&path, OpenOptions::new().write(true))
-            .and_then(|file| sys::file::write_at(&file, &path, bytes, at))
+            .and_then(|file| sys::file::write_at(&file, &path, bytes, position as u64))
             .what(|| format!("extend {}", path.display()))
+    }
+
+    /// Writes to the last file what waits for that.
+    pub fn write_out(&self) -> Result<()> {
+        let Some(last) = self.read().back().cloned() else { return Ok(()) };
+        let mut kept = last.kept();
+        self.write_kept(&last, &mut kept)
+    }
+
+    /// Bytes published that are in the files, counted from the queue's beginning.
+    pub fn file_end(&self) -> i64 {
+        let end = self.end();
+        end - self.read().back().map_or(0, |last| last.waiting())
     }
 
     /// Writes published bytes anew, by way of the file: whoever reads them at this moment sees some
@@ -298,6 +448,11 @@ impl QueueFiles {
     pub fn overwrite(&self, offset: i64, bytes: &[u8]) -> Result<()> {
         let Some(slot) = self.slot(offset) else { return Ok(()) };
         let path = self.path(slot.start);
+        let mut kept = slot.kept();
+        slot.repaired.store(true, Relaxed);
+        self.write_kept(&slot, &mut kept)?;
+        *kept = None;
+        drop(kept);
         sys::file::open(&path, OpenOptions::new().write(true))
             .and_then(|file| {
                 sys::file::write_at(&file, &path, bytes, (offset - slot.start) as u64)?;
@@ -309,6 +464,7 @@ impl QueueFiles {
     /// Makes the next file. `start` counts only when there are none: the offset to begin with,
     /// rounded down to a multiple of the file size.
     pub fn roll(&self, start: i64) -> Result<i64> {
+        self.write_out()?;
         let last_end = self.last_end();
         let made = sys::file::make_dirs(&self.dir);
         let made = made.what(|| format!("create {}", self.dir.display()))?;
@@ -365,10 +521,12 @@ impl QueueFiles {
     fn remove(&self, slot: &Slot) -> Result<()> {
         let path = self.path(slot.start);
         slot.map.write().unwrap_or_else(PoisonError::into_inner).take();
+        slot.kept().take();
         sys::file::remove_if_there(&path).what(|| format!("remove {}", path.display()))
     }
 
-    /// Writes the bytes `from..to` to the disk, and the names of files that may be new.
+    /// Writes the bytes `from..to`, which are in the files, to the disk, and the names of files that
+    /// may be new.
     pub fn flush(&self, from: i64, to: i64) -> Result<()> {
         let mut at = from.max(self.first_start().unwrap_or(to));
         while at < to {
@@ -419,7 +577,9 @@ impl QueueFiles {
             Some(file) => Source::Map(file),
             None => Source::File(Rc::new(File::open(self.path(start)).ok()?)),
         };
-        let bytes = (self.end() - start).clamp(0, self.size());
+        let end = self.end();
+        let bytes = (end - start).clamp(0, self.size()) - slot.waiting();
+        let bytes = bytes.max(0);
         Some(Peek { source, start, units: bytes as usize / UNIT_BYTES })
     }
 

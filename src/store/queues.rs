@@ -12,7 +12,7 @@ use super::ends::Ends;
 use super::queue_files::{Maps, QueueFiles, remove_segments};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
-use crate::base::limits::{QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
+use crate::base::limits::{QUEUE_FILES_KEPT_MAX, QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
 use crate::base::{Error, HotMap, Result};
 use crate::message::topic;
 use crate::sys;
@@ -67,19 +67,16 @@ impl QueueTable {
         ext: Option<ExtFiles>,
         log: &LogView<'_>,
     ) -> Result<(QueueTable, i64)> {
-        let table =
-            QueueTable {
-                dir: dir.to_path_buf(),
-                ext,
-                file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
-                maps: Maps::new(sys::host::maps_max().map_or(QUEUE_FILES_MAPPED_MAX, |system| {
-                    QUEUE_FILES_MAPPED_MAX.min(system / 2)
-                })),
-                topics: RwLock::default(),
-                deleting: Mutex::default(),
-                forgotten: AtomicBool::new(false),
-                dirty: Mutex::default(),
-            };
+        let table = QueueTable {
+            dir: dir.to_path_buf(),
+            ext,
+            file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
+            maps: Maps::new(mapped_max(), QUEUE_FILES_KEPT_MAX),
+            topics: RwLock::default(),
+            deleting: Mutex::default(),
+            forgotten: AtomicBool::new(false),
+            dirty: Mutex::default(),
+        };
         let mut places = Vec::new();
         for topic in sub_directories(dir)? {
             for id in sub_directories(&dir.join(&topic))? {
@@ -251,6 +248,16 @@ impl QueueTable {
         }
     }
 
+    /// Writes to their files the units that wait for that.
+    pub fn write_out(&self) -> Result<()> {
+        let queues = self.dirty().clone();
+        let mut result = Ok(());
+        for queue in &queues {
+            result = result.and(queue.write_out());
+        }
+        result
+    }
+
     /// Writes to disk the queues that have at least `least_pages` new pages (0: any new unit).
     pub fn flush(&self, least_pages: i64) -> Result<()> {
         let queues = std::mem::take(&mut *self.dirty());
@@ -382,6 +389,22 @@ impl QueueTable {
     pub fn mapped(&self) -> usize {
         self.maps.mapped()
     }
+}
+
+/// How many files may be mapped.
+fn mapped_max() -> usize {
+    #[cfg(test)]
+    if let Some(max) = MAPPED_MAX.get() {
+        return max;
+    }
+    let most = QUEUE_FILES_MAPPED_MAX;
+    sys::host::maps_max().map_or(most, |system| most.min(system / 2))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// For the stores that this thread opens.
+    pub static MAPPED_MAX: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
 }
 
 /// Where a queue is among those of its topic, or would be: at its own number when none is missing.

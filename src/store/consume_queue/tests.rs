@@ -219,9 +219,9 @@ fn the_last_unit_names_a_record_of_its_queue() {
     }
 }
 
-/// Queues of one table's files, `limit` of which may be mapped.
-fn limited(dir: &Path, count: i32, limit: usize) -> (Arc<Maps>, Vec<Queue>) {
-    let maps = Maps::new(limit);
+/// Queues of one table's files, `limit` of which may be mapped, and units kept of `kept` others.
+fn limited(dir: &Path, count: i32, limit: usize, kept: usize) -> (Arc<Maps>, Vec<Queue>) {
+    let maps = Maps::new(limit, kept);
     let queue = |id: i32| {
         let files = QueueFiles::new(dir.join(id.to_string()), FILE, maps.clone(), &[], 0);
         Queue::new(Arc::from("T"), id, files, &Found::default(), None)
@@ -233,7 +233,7 @@ fn limited(dir: &Path, count: i32, limit: usize) -> (Arc<Maps>, Vec<Queue>) {
 #[test]
 fn a_file_beyond_the_limit_is_mapped_when_it_is_used_again_soon() {
     let dir = tempfile::tempdir().unwrap();
-    let (maps, queues) = limited(dir.path(), 40, 8);
+    let (maps, queues) = limited(dir.path(), 40, 8, 0);
     let is_mapped = |queue: &Queue, offset| {
         let units = queue.units(offset).unwrap();
         assert_eq!(units.iter().next(), Some(unit(offset)));
@@ -263,15 +263,69 @@ fn a_file_beyond_the_limit_is_mapped_when_it_is_used_again_soon() {
 }
 
 #[test]
-fn readers_and_a_writer_of_files_that_come_and_go() {
+fn units_of_files_that_are_not_mapped_gather_in_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let (maps, queues) = limited(dir.path(), 4, 1);
+    // The first takes the only map.
+    let (_maps, queues) = limited(dir.path(), 6, 1, 2);
+    let path = |id: usize, start: i64| dir.path().join(format!("{id}/{start:020}"));
+    let in_file = |id, start| {
+        let bytes = fs::read(path(id, start)).unwrap();
+        bytes.chunks(UNIT_BYTES).filter(|unit| Unit::from_bytes(unit).is_valid()).count()
+    };
+    // Each made with its first unit, which is written by a map.
+    queues.iter().for_each(|queue| fill(queue, 0..1));
+    for offset in 1..5 {
+        queues.iter().for_each(|queue| fill(queue, offset..offset + 1));
+    }
+    let waits: Vec<_> = (0..6).filter(|id| in_file(*id, 0) == 1).collect();
+    assert_eq!(waits.len(), 2, "no more are kept, the others are in their files");
+    let waiting = &queues[waits[0]];
+    let all = |queue| (0..5).all(|offset| read(queue, offset).iter().copied().eq(offset..5));
+    assert!(queues.iter().all(all), "wherever they are");
+    assert!(!waiting.flush(0).unwrap() && waiting.flushed_offset() == 1, "not on disk");
+    assert_eq!(waiting.end_and_names(), UNIT);
+    // What the disk does not take waits on.
+    fill(waiting, 5..8);
+    faults::fail(&format!("Write {}/ 28", waits[0]));
+    assert!(waiting.write_out().is_err());
+    assert_eq!(read(waiting, 3), [3, 4, 5, 6, 7]);
+    faults::fail("");
+    waiting.write_out().unwrap();
+    assert!(waiting.flush(0).unwrap() && waiting.flushed_offset() == 8);
+    assert_eq!(in_file(waits[0], 0), 8);
+    // A repair of one that is in the file, and of one that waits.
+    fill(waiting, 8..9);
+    let other = |n| Unit { tags_code: 100 + n, ..unit(n) };
+    [0, 8].into_iter().for_each(|offset| waiting.repair(offset, other(offset)).unwrap());
+    assert_eq!(read(waiting, 0), [100, 1, 2, 3, 4, 5, 6, 7, 108]);
+    // Across the end of the file.
+    fill(waiting, 9..25);
+    assert_eq!((in_file(waits[0], 0), in_file(waits[0], 200)), (10, 10));
+    let files = (0..3).flat_map(|file| read(waiting, file * 10));
+    assert!(files.eq((0..25).map(|n| if n % 8 == 0 && n < 9 { n + 100 } else { n })));
+    queues.iter().for_each(|queue| queue.destroy().unwrap());
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn readers_and_a_writer_of_files_that_come_and_go() {
+    [0, 2, 9].into_iter().for_each(readers_and_a_writer);
+}
+
+fn readers_and_a_writer(kept: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let (maps, queues) = limited(dir.path(), 4, 1, kept);
     queues.iter().for_each(|queue| fill(queue, 0..1));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for offset in 1..2000 {
                 queues.iter().for_each(|queue| fill(queue, offset..offset + 1));
                 maps.close_idle();
+            }
+        });
+        scope.spawn(|| {
+            while queues.iter().any(|queue| !queue.flush(0).unwrap() || queue.max_offset() < 2000) {
+                queues.iter().for_each(|queue| queue.write_out().unwrap());
             }
         });
         for first in 0..2 {
@@ -297,7 +351,7 @@ fn readers_and_a_writer_of_files_that_come_and_go() {
 #[test]
 fn few_files_are_mapped_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let (maps, queues) = limited(dir.path(), 40, 8);
+    let (maps, queues) = limited(dir.path(), 40, 8, 9);
     let reader = {
         fill(&queues[0], 0..5);
         queues[0].units(0).unwrap()
@@ -309,6 +363,7 @@ fn few_files_are_mapped_at_a_time() {
         assert!(maps.mapped() <= 9, "{} files are mapped", maps.mapped());
     }
     for queue in &queues[1..] {
+        queue.write_out().unwrap();
         assert!(queue.flush(0).unwrap());
         assert_eq!(read(queue, 10), (10..20).collect::<Vec<_>>());
         assert!(queue.delete_oldest(1000).unwrap());

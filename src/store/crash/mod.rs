@@ -16,6 +16,7 @@ use disk::{Disk, Loss, Numbers};
 use run::{Run, Told};
 
 use super::fixture;
+use super::queues::MAPPED_MAX;
 use crate::base::clock;
 use crate::sys::faults;
 
@@ -47,6 +48,8 @@ impl Seed {
     fn new(seed: u64, place: &Path) -> Seed {
         let mut numbers = Numbers::new(seed);
         let (sync, index_safe) = (numbers.one_in(2), numbers.one_in(3));
+        // With every second one most units wait in memory before they are written.
+        MAPPED_MAX.set(seed.is_multiple_of(2).then_some(1));
         Seed { numbers, sync, index_safe, dirs: ["a", "b"].map(|name| place.join(name)) }
     }
 
