@@ -105,9 +105,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 /// Connections that a corked thread leaves unflushed.
 pub const CORK_CONNECTIONS: usize = 64;
-/// When connections that crowd a pool have not all found room for this long, some of what they send
-/// is read to be refused, so that the answer comes in time.
-pub const CROWDED_REST: Duration = Duration::from_millis(20);
+/// Requests that wait in a pool from which on connections that bring many at a time rest: what they
+/// send waits in their sockets, since a long queue does not stay in the processor's cache.
+pub const CROWDED_QUEUE: usize = 1024;
+/// What connections that rest have sent is refused when it has waited in the socket for this long,
+/// so that the answer comes in time.
+pub const CROWDED_REST: Duration = Duration::from_millis(80);
 /// How long a server that stops goes on sending replies.
 pub const STOP_FLUSH: Duration = Duration::from_secs(2);
 /// Memory for requests that wait in one pool, those of `LONG_REQUEST_BYTES` and more: beyond,

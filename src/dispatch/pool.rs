@@ -17,7 +17,7 @@ use crossbeam::queue::SegQueue;
 
 use super::gate::Gate;
 use super::{PoolSpec, PoolStats, TICK};
-use crate::base::limits::{LONG_REQUEST_BYTES, POOL_BYTES_MAX, POOL_STOP_TIME};
+use crate::base::limits::{CROWDED_QUEUE, LONG_REQUEST_BYTES, POOL_BYTES_MAX, POOL_STOP_TIME};
 use crate::base::thread;
 use crate::net::{self, Conn, Relief, Request, Taken};
 use crate::protocol::code::response::SYSTEM_BUSY;
@@ -140,9 +140,11 @@ impl Pool {
         (refused, Taken { left, crowds })
     }
 
-    /// Whether more than three quarters of its room are taken.
+    /// Whether so many wait, or three quarters of its room are taken, that who brings many is to
+    /// rest.
     pub fn is_crowded(&self) -> bool {
-        self.queued.load(Ordering::SeqCst) > self.spec.capacity - self.spec.capacity / 4
+        let most = CROWDED_QUEUE.min(self.spec.capacity - self.spec.capacity / 4);
+        self.queued.load(Ordering::SeqCst) > most
             || self.bytes.load(Ordering::Relaxed) > POOL_BYTES_MAX / 4 * 3
     }
 

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
+use crate::base::limits::CROWDED_QUEUE;
 use crate::config::ServerConfig;
 use crate::net::{Responder, Server};
 use crate::protocol::command::FLAG_ONEWAY;
@@ -325,6 +326,22 @@ fn a_pool_is_crowded_before_it_is_full() {
     }
     scene.open_door();
     assert_eq!((0..9).map(|_| peer.answer().1.code).sum::<i32>(), 0);
+    assert!(!scene.dispatcher.is_crowded());
+}
+
+#[test]
+fn a_long_queue_is_crowded_though_there_is_room() {
+    let scene = Scene::new(1, 10 * CROWDED_QUEUE, None);
+    let mut peer = scene.connect(Port::Main);
+    peer.send(&[BLOCK]);
+    scene.blocked();
+    peer.send(&[ECHO; CROWDED_QUEUE]);
+    eventually(|| scene.queued() == CROWDED_QUEUE);
+    assert!(!scene.dispatcher.is_crowded());
+    peer.send(&[ECHO]);
+    eventually(|| scene.dispatcher.is_crowded());
+    scene.open_door();
+    assert_eq!((0..CROWDED_QUEUE + 2).map(|_| peer.answer().1.code).sum::<i32>(), 0);
     assert!(!scene.dispatcher.is_crowded());
 }
 

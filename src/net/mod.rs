@@ -55,7 +55,7 @@ pub trait Service: Send + Sync {
     }
 
     /// Refuses a request, of which only the head is known, if there are too many like it; false:
-    /// it is to be read whole. Asked for connections that have rested in vain.
+    /// it is to be read whole. Asked for what has waited in the sockets of connections that rest.
     fn turns_away(&self, _head: &Command, _conn: &Arc<Conn>) -> bool {
         false
     }
@@ -86,8 +86,8 @@ pub struct Taken {
     /// Some are left for `Service::work`.
     pub left: bool,
     /// They were many and are among too many: their connection is to rest, which is to say that it
-    /// is not read while `Service::is_crowded` holds, or if some have rested for `CROWDED_REST` in
-    /// a small share of the time, to be turned away.
+    /// is not read while `Service::is_crowded` holds, but for what waits in its socket for
+    /// `CROWDED_REST`: that is turned away, in a small share of the time.
     pub crowds: bool,
 }
 

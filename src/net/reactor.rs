@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +27,7 @@ use crate::base::limits::{
 };
 use crate::base::{Error, Result, thread};
 use crate::protocol::{Command, frame};
+use crate::sys;
 
 /// The buffer that all connections of a reactor are read into.
 const READ_BYTES: usize = 128 * 1024;
@@ -36,6 +37,8 @@ const READS_PER_TURN: usize = 8;
 const NEW_PER_TURN: usize = 64;
 /// Connections whose peer has gone that are seen to before the others get their turn.
 const ENDS_PER_TURN: usize = 8;
+/// Connections that rest of which the one is found that has waited longest.
+const LOOKS: usize = 16;
 /// How often deadlines of our own requests are looked at while there are any.
 const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
 /// How often a stopping reactor looks whether everything has left.
@@ -44,7 +47,7 @@ const STOP_PERIOD: Duration = Duration::from_millis(10);
 const REST_PERIOD: Duration = Duration::from_millis(1);
 /// Reading from connections that rest, to refuse what they send, is followed by so many times as
 /// long without it.
-const REFUSING_PAUSE: u32 = 24;
+const REFUSING_PAUSE: u32 = 12;
 /// The same when there is no room at all: then nothing else needs the time.
 const STUCK_PAUSE: u32 = 1;
 /// For so long the time in which nothing was refused is made up for.
@@ -63,7 +66,7 @@ pub struct Limits {
     pub frame: Duration,
     /// It is closed when bytes wait and the peer takes none for so long.
     pub stall: Duration,
-    /// What connections that rest have sent is refused when there was no end of them for so long.
+    /// What connections that rest have sent is refused when it has waited for so long.
     pub rest: Duration,
     /// Memory for incomplete frames over all connections.
     pub half_frames: usize,
@@ -280,6 +283,12 @@ impl Drop for Reactors {
     }
 }
 
+/// Bytes that wait in a socket, and since when at least.
+struct Mark {
+    left: usize,
+    since: Instant,
+}
+
 /// A connection as its reactor sees it.
 pub(super) struct Link {
     conn: Arc<Conn>,
@@ -289,6 +298,8 @@ pub(super) struct Link {
     paused: bool,
     /// It crowds the service and is not read.
     resting: bool,
+    /// What had arrived and was not read when it was last looked at.
+    mark: Option<Mark>,
     /// The peer's end may stand right behind what is read, and will not be announced again: a read
     /// that empties the socket is followed by another.
     ending: bool,
@@ -310,6 +321,7 @@ impl Link {
             input,
             paused: false,
             resting: false,
+            mark: None,
             ending: true,
             ended: false,
             active: now,
@@ -333,7 +345,8 @@ impl Link {
         let _cork = cork();
         let mut batch = Vec::new();
         let conn = &self.conn;
-        let turn = self.input.read(&mut &*self.socket, shared, now, |bytes| {
+        let mut source = Counted { socket: &self.socket, count: 0 };
+        let turn = self.input.read(&mut source, shared, now, |bytes| {
             if refusing && service.turns_away(&frame::decode_head(bytes)?, conn) {
                 return Ok(());
             }
@@ -345,12 +358,29 @@ impl Link {
             }
             Ok(())
         });
+        let count = source.count;
+        self.mark = self.mark.take().filter(|mark| count > 0 && count < mark.left);
+        self.mark.iter_mut().for_each(|mark| mark.left -= count);
         if !batch.is_empty() {
             let taken = service.requests(batch, work.may_leave);
             work.left |= taken.left;
             self.resting = taken.crowds && !refusing;
         }
         turn
+    }
+
+    /// Remembers what waits in the socket, unless it still waits for what was there before. Nothing
+    /// counts too when there is `news`: the peer has gone.
+    fn look(&mut self, now: Instant, news: bool) {
+        if self.mark.is_none() {
+            let left = sys::net::unread(&*self.socket).unwrap_or(0);
+            self.mark = (left > 0 || news).then_some(Mark { left, since: now });
+        }
+    }
+
+    /// Whether something has waited in the socket for so long.
+    fn is_late(&self, now: Instant, limit: Duration) -> bool {
+        self.mark.as_ref().is_some_and(|mark| now.saturating_duration_since(mark.since) >= limit)
     }
 
     /// Why it has to be closed now, if it has.
@@ -370,6 +400,20 @@ impl Link {
             return Some("the peer does not read");
         }
         (over(self.active, limits.idle) || self.conn.is_closed()).then_some("idle")
+    }
+}
+
+/// Counts what is read from a socket.
+struct Counted<'a> {
+    socket: &'a TcpStream,
+    count: usize,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(into)?;
+        self.count += count;
+        Ok(count)
     }
 }
 
@@ -441,8 +485,6 @@ struct Reactor {
     ends: VecDeque<Token>,
     /// Those that rest, the one that has rested longest first.
     resting: VecDeque<Token>,
-    /// Since when there are some.
-    crowded: Option<Instant>,
     /// When there was room for them.
     room_at: Instant,
     /// When what they send may be refused again.
@@ -468,7 +510,6 @@ impl Reactor {
             again: Vec::new(),
             ends: VecDeque::new(),
             resting: VecDeque::new(),
-            crowded: None,
             room_at: now,
             refuse_at: now,
             work: Work::default(),
@@ -492,12 +533,13 @@ impl Reactor {
         self.now = Instant::now();
         self.take_in();
         let again = std::mem::take(&mut self.again);
+        // Before those that have rested less or not at all.
+        self.end_rests();
         events.iter().for_each(|event| self.ready(event));
         again.into_iter().for_each(|token| self.read(token, false));
         for token in self.ends.drain(..ENDS_PER_TURN.min(self.ends.len())).collect::<Vec<_>>() {
             self.read(token, false);
         }
-        self.end_rests();
         self.expire();
         self.sweep();
         !self.ended()
@@ -558,40 +600,53 @@ impl Reactor {
         }
     }
 
-    /// Reads from those that rest, one after the other as long as there is room; to refuse what
-    /// they send if that was too seldom, and if it leaves enough time for the others' requests.
+    /// Reads from those that rest, what has waited longest first, as long as there is room; to
+    /// refuse what they send if that has waited for too long, and if it leaves enough time for the
+    /// others' requests.
     fn end_rests(&mut self) {
         let (now, rest) = (self.now, self.limits.rest);
-        let in_vain = |at: Instant| now.saturating_duration_since(at) >= rest;
-        let hopeless = self.crowded.is_some_and(in_vain);
-        let pause = if in_vain(self.room_at) { STUCK_PAUSE } else { REFUSING_PAUSE };
+        let stuck = now.saturating_duration_since(self.room_at) >= rest;
+        let pause = if stuck { STUCK_PAUSE } else { REFUSING_PAUSE };
         for _ in 0..self.resting.len() {
             let refusing = self.service.is_crowded();
             if !refusing {
                 self.room_at = now;
-            } else if !hopeless || self.refuse_at > now {
+            } else if self.refuse_at > now {
                 return;
             }
-            let Some(token) = self.resting.pop_front() else { return };
-            if let Some(link) = self.links.get_mut(&token) {
-                link.resting = false;
-                let began = Instant::now();
-                self.read(token, refusing);
-                if refusing {
-                    let made_up = now.checked_sub(REFUSING_CREDIT).unwrap_or(now);
-                    self.refuse_at = self.refuse_at.max(made_up) + began.elapsed() * pause;
-                }
+            let Some(token) = self.waits_longest() else { return };
+            let Some(link) = self.links.get_mut(&token) else { continue };
+            if refusing && !link.is_late(now, rest) {
+                // The next look is at others.
+                self.resting.push_front(token);
+                return self.resting.rotate_left(LOOKS.min(self.resting.len()));
+            }
+            link.resting = false;
+            let began = Instant::now();
+            self.read(token, refusing);
+            if refusing {
+                let made_up = now.checked_sub(REFUSING_CREDIT).unwrap_or(now);
+                self.refuse_at = self.refuse_at.max(made_up) + began.elapsed() * pause;
             }
         }
-        if self.resting.is_empty() {
-            self.crowded = None;
-        }
+    }
+
+    /// Takes one out of those that rest: of the first of them the one that has waited longest.
+    fn waits_longest(&mut self) -> Option<Token> {
+        let since = |token: &Token| {
+            let link = self.links.get(token)?;
+            Some(link.mark.as_ref().map_or(self.now, |mark| mark.since))
+        };
+        let first = self.resting.iter().take(LOOKS).enumerate();
+        let (at, _) = first.min_by_key(|(_, token)| since(token))?;
+        self.resting.remove(at)
     }
 
     /// A connection rests.
     fn rest(&mut self, token: Token) {
-        if self.crowded.is_none() {
-            (self.crowded, self.room_at) = (Some(self.now), self.now);
+        if let Some(link) = self.links.get_mut(&token) {
+            link.resting = true;
+            link.look(self.now, false);
         }
         self.resting.push_back(token);
     }
@@ -603,6 +658,9 @@ impl Reactor {
             let Some(link) = self.links.get_mut(&token) else { return };
             let quiet = self.remote.phase.load(Ordering::Relaxed) != phase::RUN;
             link.paused = quiet || link.conn.is_choked();
+            if link.resting {
+                link.look(self.now, true);
+            }
             if link.paused || link.resting {
                 return;
             }
@@ -613,8 +671,14 @@ impl Reactor {
             self.held = self.held + link.input.held() - before;
             match turn {
                 Ok(Ok(Turn::More | Turn::Drained)) if link.resting => {
+                    if self.resting.is_empty() {
+                        self.room_at = self.now;
+                    }
                     self.rest(token);
                     return self.check_held();
+                }
+                Ok(Ok(Turn::More)) if refusing && !link.is_late(self.now, self.limits.rest) => {
+                    break;
                 }
                 Ok(Ok(Turn::More)) => {}
                 Ok(Ok(Turn::Drained)) if std::mem::take(&mut link.ending) => {}
@@ -628,12 +692,9 @@ impl Reactor {
                 Err(_) => return self.close(token, "a panic"),
             }
         }
-        match self.links.get_mut(&token) {
-            Some(link) if refusing => {
-                link.resting = true;
-                self.rest(token);
-            }
-            _ => self.again.push(token),
+        match refusing {
+            true => self.rest(token),
+            false => self.again.push(token),
         }
         self.check_held();
     }

@@ -61,6 +61,14 @@ pub fn set_buffers(socket: &impl AsRawFd, send: i32, receive: i32) -> io::Result
     Ok(())
 }
 
+/// Bytes that have arrived on a socket and are not read.
+pub fn unread(socket: &impl AsRawFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the call writes one int, to one that lives through it.
+    cvt(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 fn set_option(socket: RawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     let len = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the pointer is to an i32 that lives through the call, as `len` says.
@@ -127,12 +135,28 @@ fn address_of(raw: *const libc::sockaddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
     use super::*;
 
     #[test]
     fn loopback_is_among_the_interfaces() {
         let found = interfaces().unwrap();
         assert!(found.iter().any(|i| i.address.is_loopback()), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_not_read_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut out = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, _) = listener.accept().unwrap();
+        assert_eq!(unread(&socket).unwrap(), 0);
+        out.write_all(&[7; 100]).unwrap();
+        drop(out);
+        let mut bytes = [0; 30];
+        socket.read_exact(&mut bytes).unwrap();
+        assert_eq!(unread(&socket).unwrap(), 70);
     }
 
     #[test]
