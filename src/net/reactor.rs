@@ -43,7 +43,9 @@ const LOOKS: usize = 16;
 const DEADLINE_PERIOD: Duration = Duration::from_millis(100);
 /// How often a stopping reactor looks whether everything has left.
 const STOP_PERIOD: Duration = Duration::from_millis(10);
-/// How often it is looked at whether connections have rested enough.
+/// Seeing to them is followed by so many times as long without it.
+const ENDS_PAUSE: u32 = 4;
+/// How often it is looked at whether connections have rested enough, and are to be let go of.
 const REST_PERIOD: Duration = Duration::from_millis(1);
 /// Reading from connections that rest, to refuse what they send, is followed by so many times as
 /// long without it.
@@ -483,6 +485,8 @@ struct Reactor {
     again: Vec<Token>,
     /// Those whose peer has gone: when thousands go at once, the others do not wait for that.
     ends: VecDeque<Token>,
+    /// When some of them may be seen to.
+    ends_at: Instant,
     /// Those that rest, the one that has rested longest first.
     resting: VecDeque<Token>,
     /// When there was room for them.
@@ -509,6 +513,7 @@ impl Reactor {
             held: 0,
             again: Vec::new(),
             ends: VecDeque::new(),
+            ends_at: now,
             resting: VecDeque::new(),
             room_at: now,
             refuse_at: now,
@@ -537,9 +542,7 @@ impl Reactor {
         self.end_rests();
         events.iter().for_each(|event| self.ready(event));
         again.into_iter().for_each(|token| self.read(token, false));
-        for token in self.ends.drain(..ENDS_PER_TURN.min(self.ends.len())).collect::<Vec<_>>() {
-            self.read(token, false);
-        }
+        self.see_ends();
         self.expire();
         self.sweep();
         !self.ended()
@@ -547,10 +550,10 @@ impl Reactor {
 
     /// How long there is nothing to do unless a socket has news.
     fn pause(&self) -> Option<Duration> {
-        if !(self.again.is_empty() && self.ends.is_empty()) {
+        if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        if !self.resting.is_empty() {
+        if !(self.resting.is_empty() && self.ends.is_empty()) {
             return Some(REST_PERIOD);
         }
         if self.remote.phase.load(Ordering::SeqCst) == phase::END {
@@ -598,6 +601,19 @@ impl Reactor {
         } else if resume || event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(event.token(), false);
         }
+    }
+
+    /// Lets go of some whose peer has gone, and then of none for a while: others may need the
+    /// processor, which the kernel would take away only after milliseconds.
+    fn see_ends(&mut self) {
+        if self.ends.is_empty() || self.now < self.ends_at {
+            return;
+        }
+        let began = Instant::now();
+        for token in self.ends.drain(..ENDS_PER_TURN.min(self.ends.len())).collect::<Vec<_>>() {
+            self.read(token, false);
+        }
+        self.ends_at = self.now + began.elapsed() * ENDS_PAUSE;
     }
 
     /// Reads from those that rest, what has waited longest first, as long as there is room; to
