@@ -28,8 +28,11 @@ pub struct Connection {
     pub slots: Vec<Slot>,
     /// Slots without a request (open loop).
     pub free: Vec<usize>,
-    /// Bytes to be written.
+    /// Bytes to be written, and how many of them have been.
     pub out: Vec<u8>,
+    written: usize,
+    /// The socket takes no more until it says so.
+    full: bool,
     received: Vec<u8>,
     /// Whether it is in the list of those to be written to.
     pub touched: bool,
@@ -48,23 +51,38 @@ impl Connection {
             slots,
             free: Vec::new(),
             out: Vec::new(),
+            written: 0,
+            full: false,
             received: Vec::new(),
             touched: false,
         })
     }
 
+    /// Bytes still to be written.
+    pub fn waiting(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self) {
+        self.full = false;
+    }
+
     /// Writes what it can; the rest waits for the next event.
     pub fn write(&mut self) -> Result<()> {
-        let mut done = 0;
-        while done < self.out.len() {
-            match self.stream.write(&self.out[done..]) {
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        while !self.full && self.waiting() > 0 {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).what(|| "write to the broker".into()),
             }
         }
-        self.out.drain(..done);
+        // Seldom more than is moved, so that megabytes that wait are not moved for each request.
+        if self.written >= self.waiting() {
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
         Ok(())
     }
 

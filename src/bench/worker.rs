@@ -146,6 +146,9 @@ impl<'a> Worker<'a> {
                 if event.is_readable() {
                     self.read(index, &mut buffer)?;
                 }
+                if event.is_writable() {
+                    self.connections[index].writable();
+                }
                 self.connections[index].write()?;
             }
         }
@@ -219,7 +222,7 @@ impl<'a> Worker<'a> {
             let index = pace.connection;
             pace.connection = (index + 1) % self.senders;
             let connection = &mut self.connections[index];
-            if connection.out.len() > OUT_BYTES_MAX {
+            if connection.waiting() > OUT_BYTES_MAX {
                 continue;
             }
             if let Some(slot) = connection.free.pop() {
