@@ -60,11 +60,19 @@ impl Kept {
         }
     }
 
-    /// What was read from the file, at most `KEPT_BYTES`, takes the place of what does not wait.
+    /// What was read from the file, at most `KEPT_BYTES`, takes the place of what is here. While
+    /// some of that waits, it comes before it where both follow one another and have room.
     pub fn replace(&mut self, start: usize, bytes: &[u8]) {
         if self.waiting == 0 {
             self.bytes[..bytes.len()].copy_from_slice(bytes);
             (self.start, self.len) = (start, bytes.len());
+        } else if (start..=start + bytes.len()).contains(&self.start)
+            && self.end() - start <= KEPT_BYTES
+        {
+            let more = self.start - start;
+            self.bytes.copy_within(0..self.len, more);
+            self.bytes[..more].copy_from_slice(&bytes[..more]);
+            (self.start, self.len) = (start, self.len + more);
         }
     }
 
@@ -82,6 +90,27 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_comes_before_what_waits() {
+        let mut kept = Kept::new();
+        kept.make_room(60);
+        assert!(kept.push(60, &[3; 20]) && kept.push(80, &[4; 20]));
+        let read: Vec<u8> = (0..4).flat_map(|unit| [unit; 20]).collect();
+        kept.replace(0, &read[..40]);
+        assert_eq!(kept.get(40..60), None, "a gap");
+        kept.replace(0, &read);
+        assert_eq!(kept.get(0..100), Some(&[&read[..], &[4; 20]].concat()[..]));
+        assert_eq!((kept.waiting().0, kept.waiting().1.len()), (60, 40));
+        assert!(kept.push(100, &[5; 20]));
+        assert_eq!(kept.get(20..40), Some(&[1; 20][..]));
+        let mut kept = Kept::new();
+        kept.make_room(KEPT_BYTES);
+        assert!(kept.push(KEPT_BYTES, &[9; 20]));
+        kept.replace(0, &[1; KEPT_BYTES]);
+        assert_eq!(kept.get(0..20), None, "no room");
+        assert_eq!(kept.waiting(), (KEPT_BYTES, &[9; 20][..]));
+    }
 
     #[test]
     fn the_last_bytes_stay_and_wait_until_written() {
