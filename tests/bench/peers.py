@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
 import socket
+import subprocess
+import sys
+from types import SimpleNamespace
 
 from servers import frame
 
@@ -98,3 +102,16 @@ def groups(server, count, topic="TopicBench"):
         if not conn.recv(65536):
             raise OSError("the broker closed the connection of the groups")
         yield
+
+
+@contextlib.contextmanager
+def empty_server():
+    """A server in a broker's place that only answers."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty.py")
+    process = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True)
+    try:
+        yield SimpleNamespace(port=int(process.stdout.readline()), pid=process.pid)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
