@@ -27,6 +27,8 @@ pub const PAGE_BYTES: usize = 4096;
 /// Handed to the disk at once by a flush: the kernel gives up no processor before it has seen to all
 /// that one call names.
 const FLUSH_STEP_BYTES: usize = 512 * 1024;
+/// A flush of less goes in one piece: with SYNC_FLUSH, sends wait for it.
+const LONG_FLUSH_BYTES: usize = 8 * FLUSH_STEP_BYTES;
 /// Steps of one flush at most: after each, other threads may have the processor first.
 const FLUSH_STEPS: usize = 32;
 /// Bytes at the front of what is appended that are stored last.
@@ -299,7 +301,7 @@ impl MappedFile {
     /// Hands much to the disk step by step, so that sends go on in between. What this fails at is
     /// left to the msync behind it.
     fn begin_writing(&self, from: usize, to: usize) {
-        if to - from <= 2 * FLUSH_STEP_BYTES {
+        if to - from < LONG_FLUSH_BYTES {
             return;
         }
         let Ok(file) = sys::file::open(&self.path, OpenOptions::new().write(true)) else { return };
