@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::topics::{Topics, by_name};
+use super::topics::{Topic, Topics, by_name};
 use crate::base::thread::{self, Handle};
 use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, Live};
@@ -18,7 +18,7 @@ use crate::net::Client;
 use crate::protocol::Command;
 use crate::protocol::body::cluster::KvTable;
 use crate::protocol::body::register::{RegisterBrokerBody, body_crc};
-use crate::protocol::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+use crate::protocol::body::topic::{DataVersion, TopicConfigTable};
 use crate::protocol::code::{request, response};
 use crate::protocol::headers::namesrv;
 
@@ -228,7 +228,7 @@ impl Register {
     fn registration(
         &self,
         config: &BrokerConfig,
-        topics: &[Arc<TopicConfig>],
+        topics: &[Arc<Topic>],
         version: &DataVersion,
     ) -> Command {
         let mut command = Command::request(request::REGISTER_BROKER);
@@ -304,7 +304,7 @@ fn timeout_of(config: &BrokerConfig) -> Duration {
 }
 
 /// RegisterBrokerBody. A broker that may not be read or not be written says so of every topic.
-fn body(config: &BrokerConfig, topics: &[Arc<TopicConfig>], version: &DataVersion) -> Vec<u8> {
+fn body(config: &BrokerConfig, topics: &[Arc<Topic>], version: &DataVersion) -> Vec<u8> {
     let rw = PERM_READ | PERM_WRITE;
     let restricted = config.broker_permission & rw != rw;
     let mut topic_config_table = by_name(topics);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::topics::Wanted;
+use super::topics::{AtHand, Topic, Wanted};
 use super::{Broker, answer_to, system_error, txn};
 use crate::base::{Error, Result, clock};
 use crate::config::BrokerConfig;
@@ -59,6 +59,8 @@ pub fn refused(command: &Command, config: &BrokerConfig, error: Error) -> Outcom
 struct Sent<'a> {
     /// The topic it was stored under.
     topic: &'a str,
+    /// What else there is of it, if it was looked up.
+    at_hand: Option<&'a AtHand>,
     queue_id: i32,
     messages: u64,
 }
@@ -112,7 +114,7 @@ fn single(
     config: &BrokerConfig,
     request: &Request,
     header: &SendMessage,
-    topic: &TopicConfig,
+    topic: &Topic,
     queue_id: i32,
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
@@ -131,6 +133,8 @@ fn single(
     };
     let mut text = String::with_capacity(given.len() + 64);
     let level = delay::level_of(facts.delay, sys_flag, &broker.levels);
+    let is_elsewhere = is_half || level.is_some() || dead_letter.is_some();
+    let at_hand = topic.at_hand().filter(|_| !is_elsewhere);
     let (topic, stored_queue) = match level {
         // A delay counts from the commit on.
         _ if is_half => {
@@ -154,9 +158,9 @@ fn single(
     property::push(&mut text, property::CLUSTER, &config.broker_cluster_name);
     let place = (topic, stored_queue);
     let message = received(broker, request, header, place, sys_flag, &text);
-    let put = broker.store.put_undispatched(config, &message);
+    let put = broker.store.put_undispatched(config, &message, at_hand.map(|topic| &topic.queues));
     let put = if facts.wait { put } else { put.without_waiting() };
-    let sent = Sent { topic, queue_id, messages: 1 };
+    let sent = Sent { topic, at_hand, queue_id, messages: 1 };
     Ok(finish(broker, config, request, put, sent))
 }
 
@@ -165,7 +169,7 @@ fn batch(
     config: &BrokerConfig,
     request: &Request,
     header: &SendMessage,
-    topic: &TopicConfig,
+    topic: &Topic,
     queue_id: i32,
 ) -> Result<Outcome> {
     let given = header.properties.unwrap_or_default();
@@ -179,7 +183,8 @@ fn batch(
     let (place, sys_flag) = ((header.topic, queue_id), sys_flag(header, topic));
     let put = broker.store.put_batch(&received(broker, request, header, place, sys_flag, &text));
     let put = if wait { put } else { put.without_waiting() };
-    let sent = Sent { topic: header.topic, queue_id, messages: put.batch_offsets.len() as u64 };
+    let messages = put.batch_offsets.len() as u64;
+    let sent = Sent { topic: header.topic, at_hand: topic.at_hand(), queue_id, messages };
     Ok(finish(broker, config, request, put, sent))
 }
 
@@ -214,7 +219,7 @@ pub fn check(
     config: &BrokerConfig,
     request: &Request,
     header: &SendMessage,
-) -> Result<Arc<TopicConfig>> {
+) -> Result<Arc<Topic>> {
     let opens = config.start_accept_send_request_time_stamp;
     if opens > 0 && clock::now_ms() < opens {
         let when = clock::local_text(opens, ' ', ',');
@@ -239,7 +244,7 @@ pub fn check(
         let remark = format!(
             "request queueId[{}] is illegal, {} Producer: {}",
             header.queue_id,
-            topic,
+            **topic,
             request.conn.peer()
         );
         return Err(system_error(remark));
@@ -247,11 +252,7 @@ pub fn check(
     Ok(topic)
 }
 
-fn create(
-    broker: &Broker,
-    config: &BrokerConfig,
-    header: &SendMessage,
-) -> Result<Arc<TopicConfig>> {
+fn create(broker: &Broker, config: &BrokerConfig, header: &SendMessage) -> Result<Arc<Topic>> {
     let wanted = Wanted {
         topic: header.topic,
         default_topic: header.default_topic,
@@ -325,7 +326,7 @@ fn finish(
         wait,
         Box::new(move |status| {
             let status = put.status_after(status);
-            let sent = Sent { topic: &topic, queue_id, messages };
+            let sent = Sent { topic: &topic, at_hand: None, queue_id, messages };
             answer(&broker, &broker.config.get(), &mut reply, status, &put, sent);
             responder.send(reply);
         }),
@@ -349,7 +350,11 @@ fn answer(
             fields.push_with("msgId", |text| push_message_ids(text, broker.store_host(), put));
             fields.push_number("queueId", sent.queue_id.into());
             fields.push_number("queueOffset", put.queue_offset);
-            broker.stats.put(sent.topic, sent.messages, put.size as u64);
+            let size = put.size as u64;
+            match sent.at_hand {
+                Some(topic) => broker.stats.put_to(&topic.puts, sent.topic, sent.messages, size),
+                None => broker.stats.put(sent.topic, sent.messages, size),
+            }
         }
         None => {
             let (code, remark) = refusal(broker, config, status);

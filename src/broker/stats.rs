@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::base::limits::STATS_ITEMS_MAX;
@@ -167,6 +167,16 @@ impl Stats {
     pub fn put(&self, topic: &str, messages: u64, bytes: u64) {
         if let Some(item) = find_or_create(&self.topic_puts, counted(topic)) {
             item.add(messages, bytes);
+        }
+    }
+
+    /// The same, with the counters at hand from the second time on.
+    pub fn put_to(&self, item: &OnceLock<Arc<Item>>, topic: &str, messages: u64, bytes: u64) {
+        if let Some(item) = item.get() {
+            item.add(messages, bytes);
+        } else if let Some(found) = find_or_create(&self.topic_puts, counted(topic)) {
+            found.add(messages, bytes);
+            let _ = item.set(found);
         }
     }
 

@@ -1,9 +1,11 @@
 //! Topics: name → configuration (`topics.json`), automatic creation, what is a system topic.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use super::stats::Item;
 use crate::base::limits::TOPICS_MAX;
 use crate::base::persist::{self, VersionedFile};
 use crate::base::{Error, HotMap, Result, clock, json};
@@ -12,6 +14,7 @@ use crate::message::flags::{PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOP
 use crate::message::topic;
 use crate::protocol::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 use crate::protocol::code::response;
+use crate::store::QueuesAtHand;
 
 const RW: i32 = PERM_READ | PERM_WRITE;
 
@@ -19,8 +22,43 @@ const RW: i32 = PERM_READ | PERM_WRITE;
 const CLUSTER_TOPIC_QUEUES: i32 = 16;
 const BENCHMARK_TOPIC_QUEUES: i32 = 1024;
 
+/// A topic, and what each send to it needs besides: all are found with one look-up.
+pub struct Topic {
+    config: TopicConfig,
+    /// `None` for a light topic, which is made for each request.
+    at_hand: Option<AtHand>,
+}
+
+/// What else there is of a topic.
+pub struct AtHand {
+    /// Of `Stats`.
+    pub puts: OnceLock<Arc<Item>>,
+    /// Of the store.
+    pub queues: QueuesAtHand,
+}
+
+impl Topic {
+    fn stored(config: TopicConfig) -> Arc<Topic> {
+        let queues = QueuesAtHand::new(usize::try_from(config.write_queue_nums).unwrap_or(0));
+        Arc::new(Topic { config, at_hand: Some(AtHand { puts: OnceLock::new(), queues }) })
+    }
+
+    /// What else there is of it, if it is in the table.
+    pub fn at_hand(&self) -> Option<&AtHand> {
+        self.at_hand.as_ref()
+    }
+}
+
+impl Deref for Topic {
+    type Target = TopicConfig;
+
+    fn deref(&self) -> &TopicConfig {
+        &self.config
+    }
+}
+
 struct State {
-    table: HotMap<String, Arc<TopicConfig>>,
+    table: HotMap<String, Arc<Topic>>,
     version: DataVersion,
     /// The newest changes, oldest first: the version's counter and the topic, `None` for a change
     /// of no single topic.
@@ -45,7 +83,7 @@ pub struct Topics {
 
 /// A topic, and whether the call that returned it created it.
 pub struct Found {
-    pub config: Arc<TopicConfig>,
+    pub config: Arc<Topic>,
     pub created: bool,
 }
 
@@ -74,7 +112,7 @@ impl Topics {
             version = stored.data_version;
             for (name, mut config) in stored.topic_config_table {
                 config.topic_name.clone_from(&name);
-                table.insert(name, Arc::new(config));
+                table.insert(name, Topic::stored(config));
             }
         }
         let file = VersionedFile::new(path, version.counter);
@@ -105,9 +143,9 @@ impl Topics {
     }
 
     /// The configuration of a topic.
-    pub fn get(&self, name: &str) -> Option<Arc<TopicConfig>> {
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         if self.is_light(name) {
-            return Some(Arc::new(new_topic(name, 1, RW, 0)));
+            return Some(Arc::new(Topic { config: new_topic(name, 1, RW, 0), at_hand: None }));
         }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.table.get(name).cloned()
@@ -196,7 +234,7 @@ impl Topics {
         Some(Found { config, created: true })
     }
 
-    fn insert_new(&self, config: TopicConfig) -> Option<Arc<TopicConfig>> {
+    fn insert_new(&self, config: TopicConfig) -> Option<Arc<Topic>> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.table.len() >= TOPICS_MAX {
             log::warn!(target: "broker", "topic {} refused: {TOPICS_MAX} exist", config.topic_name);
@@ -244,7 +282,7 @@ impl Topics {
         for (name, config) in &mut state.table {
             let order = ordered(name);
             if config.order != order {
-                Arc::make_mut(config).order = order;
+                *config = Topic::stored(TopicConfig { order, ..config.config.clone() });
                 changed.push(name.clone());
             }
         }
@@ -264,17 +302,14 @@ impl Topics {
     }
 
     /// All topics and their version.
-    pub fn snapshot(&self) -> (Vec<Arc<TopicConfig>>, DataVersion) {
+    pub fn snapshot(&self) -> (Vec<Arc<Topic>>, DataVersion) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         (state.table.values().cloned().collect(), state.version.clone())
     }
 
     /// The topics changed after a version, and the version that holds them. `None` when that cannot
     /// be told any more, or the change was one of no single topic.
-    pub fn changes_since(
-        &self,
-        before: &DataVersion,
-    ) -> Option<(Vec<Arc<TopicConfig>>, DataVersion)> {
+    pub fn changes_since(&self, before: &DataVersion) -> Option<(Vec<Arc<Topic>>, DataVersion)> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let mut newer = state.changes.iter().filter(|(counter, _)| *counter > before.counter);
         let complete = state.changes.front().is_some_and(|(first, _)| *first <= before.counter + 1);
@@ -304,8 +339,8 @@ impl Topics {
 }
 
 impl State {
-    fn insert(&mut self, config: TopicConfig) -> Arc<TopicConfig> {
-        let config = Arc::new(config);
+    fn insert(&mut self, config: TopicConfig) -> Arc<Topic> {
+        let config = Topic::stored(config);
         self.table.insert(config.topic_name.clone(), config.clone());
         self.next_version([Some(config.topic_name.clone())]);
         config
@@ -325,13 +360,13 @@ fn new_topic(name: &str, queues: i32, perm: i32, sys_flag: i32) -> TopicConfig {
 }
 
 /// Topics as the bodies and the file have them.
-pub fn by_name(topics: &[Arc<TopicConfig>]) -> BTreeMap<String, TopicConfig> {
-    let entry = |topic: &Arc<TopicConfig>| (topic.topic_name.clone(), TopicConfig::clone(topic));
+pub fn by_name(topics: &[Arc<Topic>]) -> BTreeMap<String, TopicConfig> {
+    let entry = |topic: &Arc<Topic>| (topic.topic_name.clone(), topic.config.clone());
     topics.iter().map(entry).collect()
 }
 
 /// The topics every broker has, and the names that count as system topics.
-fn built_in(config: &BrokerConfig) -> (HotMap<String, Arc<TopicConfig>>, HashSet<String>) {
+fn built_in(config: &BrokerConfig) -> (HotMap<String, Arc<Topic>>, HashSet<String>) {
     let wide = |enabled: bool| PERM_INHERIT | if enabled { RW } else { 0 };
     let reply = topic::reply(&config.broker_cluster_name);
     let mut topics = vec![
@@ -358,7 +393,7 @@ fn built_in(config: &BrokerConfig) -> (HotMap<String, Arc<TopicConfig>>, HashSet
     let mut table = HotMap::default();
     for (name, queues, perm) in topics {
         system.insert(name.clone());
-        table.insert(name.clone(), Arc::new(new_topic(&name, queues, perm, 0)));
+        table.insert(name.clone(), Topic::stored(new_topic(&name, queues, perm, 0)));
     }
     (table, system)
 }

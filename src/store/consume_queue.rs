@@ -249,6 +249,11 @@ impl Queue {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the processor load what `append` will need.
+    pub(super) fn prefetch(&self) {
+        self.files.prefetch();
+    }
+
     /// Appends the unit of the message at queue offset `offset`; false when the queue has it
     /// already. Where the queue has such files, `ext` is kept beside it. Errors: no file, or no
     /// disk space for it; nothing was appended then.

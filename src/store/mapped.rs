@@ -122,6 +122,11 @@ impl MappedFile {
         self.wrote.load(Ordering::Acquire)
     }
 
+    /// Where in memory the next bytes go, for a prefetch.
+    pub fn next_address(&self) -> usize {
+        self.map.as_ptr().addr() + self.wrote.load(Ordering::Relaxed)
+    }
+
     /// Whether no byte is left to append to.
     pub fn is_full(&self) -> bool {
         self.wrote() == self.size()

@@ -75,6 +75,7 @@ pub use consume_queue_ext::ExtUnit;
 pub use durable::{Done, GroupHook, WaitFor};
 pub use put::Put;
 pub use query::QueryResult;
+pub use queues::QueuesAtHand;
 pub use read::{GetResult, Pass};
 pub use reput::{Arrival, Listener};
 pub use status::{Busy, GetStatus, PutStatus};

@@ -10,6 +10,7 @@ use super::commit_log::Appended;
 use super::consume_queue::Queue;
 use super::durable::{Done, GroupHook, WaitFor};
 use super::multi;
+use super::queues::QueuesAtHand;
 use super::running::Refusal;
 use super::stats::Cause;
 use super::status::{Busy, PutStatus};
@@ -84,31 +85,42 @@ thread_local! {
 impl Store {
     /// Stores one message.
     pub fn put(&self, message: &MessageRef<'_>) -> Put {
-        let put = self.put_undispatched(&self.config.get(), message);
+        let put = self.put_undispatched(&self.config.get(), message, None);
         self.reput.appended();
         put
     }
 
-    /// Stores one message under the configuration that its caller has at hand. Its dispatch waits
-    /// until he calls `dispatch_waited`.
-    pub fn put_undispatched(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
+    /// Stores one message under the configuration that its caller has at hand, and in one of the
+    /// queues if he has them. Its dispatch waits until he calls `dispatch_waited`.
+    pub fn put_undispatched(
+        &self,
+        config: &BrokerConfig,
+        message: &MessageRef<'_>,
+        queues: Option<&QueuesAtHand>,
+    ) -> Put {
         // The offsets of a message that is stored once more, or what a client made up.
         if config.store.enable_multi_dispatch
             && property::get(message.properties, INNER_MULTI_QUEUE_OFFSET).is_some()
         {
             let mut properties = message.properties.to_owned();
             property::remove(&mut properties, INNER_MULTI_QUEUE_OFFSET);
-            return self.put_single(config, &MessageRef { properties: &properties, ..*message });
+            let message = MessageRef { properties: &properties, ..*message };
+            return self.put_single(config, &message, queues);
         }
-        self.put_single(config, message)
+        self.put_single(config, message, queues)
     }
 
-    fn put_single(&self, config: &BrokerConfig, message: &MessageRef<'_>) -> Put {
+    fn put_single(
+        &self,
+        config: &BrokerConfig,
+        message: &MessageRef<'_>,
+        queues: Option<&QueuesAtHand>,
+    ) -> Put {
         let encode = |limit, out: &mut Vec<u8>| {
             let body_at = record::encode_around_body(message, limit, out)?;
             Ok((message.body, body_at))
         };
-        self.put_with(config, message, true, encode)
+        self.put_with(config, message, queues, true, encode)
     }
 
     /// After some puts, and their answers: has their messages dispatched, by this thread if
@@ -123,7 +135,7 @@ impl Store {
     pub fn put_batch(&self, message: &MessageRef<'_>) -> Put {
         let mut offsets = Vec::new();
         let config = self.config.get();
-        let mut put = self.put_with(&config, message, false, |limit, out| {
+        let mut put = self.put_with(&config, message, None, false, |limit, out| {
             if config.store.enable_multi_dispatch && claims_offsets(message.body) {
                 return Err(Unstorable::MessageIllegal);
             }
@@ -143,6 +155,7 @@ impl Store {
         &self,
         config: &BrokerConfig,
         message: &MessageRef<'a>,
+        at_hand: Option<&QueuesAtHand>,
         single: bool,
         encode: impl FnOnce(usize, &mut Vec<u8>) -> Result<(&'a [u8], usize), Unstorable>,
     ) -> Put {
@@ -162,7 +175,7 @@ impl Store {
                     return Err(PutStatus::PropertiesSizeExceeded);
                 }
                 let records = Encoded { bytes: scratch, body, body_at };
-                let appended = self.append(message, records, &others);
+                let appended = self.append(message, records, at_hand, &others);
                 scratch.shrink_to(SCRATCH_BYTES_KEPT);
                 appended
             })
@@ -195,17 +208,22 @@ impl Store {
         &self,
         message: &MessageRef<'_>,
         records: Encoded<'_>,
+        at_hand: Option<&QueuesAtHand>,
         others: &[Arc<Queue>],
     ) -> Result<Appended, PutStatus> {
-        let queue = match flags::transaction(message.sys_flag) {
-            flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK => None,
-            _ => Some(
-                self.queues
-                    .get_or_create(message.topic, message.queue_id)
-                    .map_err(|_| PutStatus::MessageIllegal)?,
-            ),
+        let kept = at_hand.and_then(|queues| queues.get(message.queue_id));
+        let found = match (flags::transaction(message.sys_flag), kept) {
+            (flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK, _) => {
+                return self.log.append(records, None, others);
+            }
+            (_, Some(queue)) => return self.log.append(records, Some(&queue.next_offset), others),
+            _ => self.queues.get_or_create(message.topic, message.queue_id),
         };
-        self.log.append(records, queue.as_ref().map(|queue| &queue.next_offset), others)
+        let queue = found.map_err(|_| PutStatus::MessageIllegal)?;
+        if let Some(queues) = at_hand {
+            queues.keep(&queue);
+        }
+        self.log.append(records, Some(&queue.next_offset), others)
     }
 
     /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.

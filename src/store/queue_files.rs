@@ -28,7 +28,7 @@ use super::layout;
 use super::mapped::MappedFile;
 use crate::base::Result;
 use crate::base::error::IoContext;
-use crate::sys;
+use crate::sys::{self, vector};
 
 /// So many files in use are passed over before one of them is unmapped all the same.
 const CHANCES: usize = 64;
@@ -200,6 +200,28 @@ impl Maps {
     }
 }
 
+/// What an append will look at one after the other, as addresses: of the last file's place in the
+/// list, the file, its map, and the bytes behind its end. They may be of something that is gone.
+#[derive(Default)]
+struct Near([AtomicUsize; 4]);
+
+impl Near {
+    fn set(&self, last: &Arc<Slot>, file: &Arc<MappedFile>) {
+        let place = std::ptr::from_ref(last).addr();
+        let found =
+            [place, Arc::as_ptr(last).addr(), Arc::as_ptr(file).addr(), file.next_address()];
+        self.0.iter().zip(found).for_each(|(near, found)| near.store(found, Relaxed));
+    }
+
+    fn prefetch(&self) {
+        let [place, slot, file, bytes] = [0, 1, 2, 3].map(|which| self.0[which].load(Relaxed));
+        vector::prefetch(bytes);
+        vector::prefetch(place);
+        vector::prefetch_all(std::ptr::without_provenance::<Slot>(slot));
+        vector::prefetch_all(std::ptr::without_provenance::<MappedFile>(file));
+    }
+}
+
 /// Contiguous files of `size` bytes each, oldest first. The directory is made when the first file
 /// is.
 pub struct QueueFiles {
@@ -213,6 +235,7 @@ pub struct QueueFiles {
     written: AtomicI64,
     /// Names of files may not be on the disk yet.
     new_names: AtomicBool,
+    near: Near,
 }
 
 impl QueueFiles {
@@ -228,6 +251,7 @@ impl QueueFiles {
             end: AtomicI64::new(end),
             written: AtomicI64::new(end),
             new_names: AtomicBool::new(true),
+            near: Near::default(),
         }
     }
 
@@ -363,6 +387,11 @@ impl QueueFiles {
         Ok(file)
     }
 
+    /// Has the processor load what `append` will need.
+    pub fn prefetch(&self) {
+        self.near.prefetch();
+    }
+
     /// Appends to the last file, in which the bytes must have room. They are not published yet, and
     /// may not be in the file before `write_out`.
     pub fn append(&self, bytes: &[u8]) -> Result<()> {
@@ -374,7 +403,10 @@ impl QueueFiles {
         let end = at + bytes.len() as i64;
         debug_assert!(end <= last.start + self.size(), "a unit never spans files");
         match &*map {
-            Some(file) => append_to(file, bytes)?,
+            Some(file) => {
+                append_to(file, bytes)?;
+                self.near.set(last, file);
+            }
             None if self.append_far(last, (at - last.start) as usize, bytes)? => {}
             None => {
                 drop(map);

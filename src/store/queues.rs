@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
 use super::consume_queue_ext::{Ext, ExtUnit};
@@ -12,10 +14,12 @@ use super::ends::Ends;
 use super::queue_files::{Maps, QueueFiles, remove_segments};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
-use crate::base::limits::{QUEUE_FILES_KEPT_MAX, QUEUE_FILES_MAPPED_MAX, TOPIC_DIR_BYTES_MAX};
+use crate::base::limits::{
+    QUEUE_FILES_KEPT_MAX, QUEUE_FILES_MAPPED_MAX, QUEUES_AT_HAND_MAX, TOPIC_DIR_BYTES_MAX,
+};
 use crate::base::{Error, HotMap, Result};
 use crate::message::topic;
-use crate::sys;
+use crate::sys::{self, vector};
 
 /// The queues of one topic in the order of their ids.
 type Topics = HotMap<Arc<str>, Vec<Arc<Queue>>>;
@@ -28,6 +32,33 @@ const FLUSH_ALL_FROM: usize = 512;
 pub struct ExtFiles {
     pub dir: PathBuf,
     pub file_bytes: usize,
+}
+
+/// Queues of one topic, kept by whoever sends to it often: they need no look-up in the table.
+pub struct QueuesAtHand {
+    count: usize,
+    queues: OnceLock<Box<[OnceLock<Arc<Queue>>]>>,
+}
+
+impl QueuesAtHand {
+    /// Of a topic with so many queues; none is at hand yet.
+    pub fn new(count: usize) -> QueuesAtHand {
+        QueuesAtHand { count: count.min(QUEUES_AT_HAND_MAX), queues: OnceLock::new() }
+    }
+
+    /// The queue, unless its topic was deleted since.
+    pub(super) fn get(&self, queue_id: i32) -> Option<&Arc<Queue>> {
+        let queue = self.queues.get()?.get(usize::try_from(queue_id).ok()?)?.get()?;
+        (!queue.is_deleted()).then_some(queue)
+    }
+
+    pub(super) fn keep(&self, queue: &Arc<Queue>) {
+        let all = self.queues.get_or_init(|| vec![OnceLock::new(); self.count].into());
+        if let Some(place) = usize::try_from(queue.queue_id()).ok().and_then(|id| all.get(id)) {
+            // Of a deleted topic, whose name has another one now: each is looked up then.
+            let _ = place.set(queue.clone());
+        }
+    }
 }
 
 /// topic → queue id → queue. A look-up takes a shared lock and allocates nothing.
@@ -163,6 +194,32 @@ impl QueueTable {
         let topics = self.read();
         let queues = topics.get(topic)?;
         Some(queues[place(queues, queue_id).ok()?].clone())
+    }
+
+    /// The queues of some messages by topic and number, where there are such. Step by step for all
+    /// of them, so that the processor loads what one needs while it works on others.
+    pub fn get_all(&self, places: &[(&str, i32)]) -> Vec<Option<Arc<Queue>>> {
+        let topics = self.read();
+        let of_topic = |(topic, id): &(&str, i32)| {
+            let queues = topics.get(*topic)?;
+            vector::prefetch(queues.as_ptr().addr() + *id as usize * size_of::<Arc<Queue>>());
+            Some((queues, *id))
+        };
+        let found: Vec<_> = places.iter().map(of_topic).collect();
+        for (queues, id) in found.iter().flatten() {
+            if let Some(queue) = queues.get(*id as usize) {
+                vector::prefetch_all(Arc::as_ptr(queue));
+            }
+        }
+        let found = found.into_iter().map(|found| {
+            let (queues, id) = found?;
+            let queue: &Arc<Queue> = &queues[place(queues, id).ok()?];
+            queue.prefetch();
+            Some(queue)
+        });
+        // Counting a reference makes the processor wait for all it has under way: not before.
+        let found: Vec<_> = found.collect();
+        found.into_iter().map(Option::<&Arc<Queue>>::cloned).collect()
     }
 
     /// The queue, made in memory when there is none; its files come with its first message.

@@ -5,6 +5,7 @@
 //! as messages come and nobody waits for them, the reput thread looks once in `NAP` and puts wake
 //! it with no more than a load. While somebody waits, messages are dispatched at once.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::*, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -40,6 +41,9 @@ const ANNOUNCED_MAX: usize = 32;
 
 /// Queues that a round keeps at hand.
 const QUEUES_KEPT: usize = 16;
+
+/// So many records are looked at together when most are of queues that are not at hand.
+const AHEAD: usize = 16;
 
 /// A message that can be pulled now.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +153,10 @@ struct Round {
     /// The queues of the records before, by the last bits of their numbers: most often the queue of
     /// the next one is among them.
     queues: [Option<Arc<Queue>>; QUEUES_KEPT],
+    /// Of how many of the last records the queue was not there.
+    missed: usize,
+    /// Queues of the next records, by the positions of these.
+    ahead: VecDeque<(i64, Arc<Queue>)>,
     config: Arc<BrokerConfig>,
     /// Buffer for bit maps.
     bit_map: Vec<u8>,
@@ -157,6 +165,15 @@ struct Round {
 impl Round {
     fn is_slave(&self) -> bool {
         self.config.store.broker_role == BrokerRole::Slave
+    }
+
+    /// The queue of the record at `position`, if it was looked up ahead.
+    fn ahead_at(&mut self, position: i64) -> Option<Arc<Queue>> {
+        while self.ahead.front().is_some_and(|(at, _)| *at < position) {
+            self.ahead.pop_front();
+        }
+        let is_next = self.ahead.front().is_some_and(|(at, _)| *at == position);
+        is_next.then(|| self.ahead.pop_front())?.map(|(_, queue)| queue)
     }
 }
 
@@ -169,7 +186,13 @@ impl Reput {
         listener: Listener,
         begin: Begin,
     ) -> Result<Reput> {
-        let round = Round { queues: Default::default(), config: config.get(), bit_map: Vec::new() };
+        let round = Round {
+            queues: Default::default(),
+            missed: 0,
+            ahead: VecDeque::new(),
+            config: config.get(),
+            bit_map: Vec::new(),
+        };
         Ok(Reput {
             delays: DelayLevels::parse(&config.get().store.message_delay_level)?,
             log,
@@ -278,6 +301,7 @@ impl Reput {
             if moved == Ok(false) {
                 self.accept();
                 round.queues = Default::default();
+                round.ahead.clear();
             }
             drop(round);
             match moved {
@@ -331,6 +355,9 @@ impl Reput {
         let mut announced = 0usize;
         while at < bytes.len() {
             let position = file.start() + at as i64;
+            if announced.is_multiple_of(AHEAD) && std::mem::take(&mut round.missed) > AHEAD / 2 {
+                self.look_ahead(&bytes[at..], position, round);
+            }
             at = match RecordView::parse(&bytes[at..], false) {
                 Checked::Record(record) if record.physical_offset() == position => {
                     self.record(&record, position, round)?;
@@ -350,6 +377,25 @@ impl Reput {
         }
         self.tell(&*self.listener.done);
         Ok(at > start)
+    }
+
+    /// Looks up the queues of the records that stand here, at `position` of the log. One after the
+    /// other each would wait for memory several times.
+    fn look_ahead(&self, bytes: &[u8], position: i64, round: &mut Round) {
+        let mut at = 0;
+        let records = std::iter::from_fn(|| {
+            let Checked::Record(record) = RecordView::parse(bytes.get(at..)?, false) else {
+                return None;
+            };
+            let place = (position + at as i64, (record.topic(), record.queue_id()));
+            at += record.total_size() as usize;
+            Some(place)
+        });
+        let (positions, places): (Vec<i64>, Vec<_>) = records.take(AHEAD).unzip();
+        let queues = self.derived.queues.get_all(&places);
+        round.ahead.clear();
+        let found = positions.into_iter().zip(queues);
+        round.ahead.extend(found.filter_map(|(position, queue)| Some((position, queue?))));
     }
 
     /// Where to go on after bytes that are no record: at the next record of this file. `None`: a
@@ -447,18 +493,20 @@ impl Reput {
         let unit = Unit { physical_offset: position, size, tags_code };
         let usable =
             |q: &&Arc<Queue>| q.queue_id() == id && **q.topic() == *topic && !q.is_deleted();
-        let queues = &self.derived.queues;
-        let kept = &mut round.queues[id as usize % QUEUES_KEPT];
-        let queue = match kept.as_ref().filter(usable) {
-            Some(queue) => queue,
-            None => match queues.get_or_create(topic, id) {
-                Ok(queue) => kept.insert(queue),
+        let at = id as usize % QUEUES_KEPT;
+        if round.queues[at].as_ref().filter(usable).is_none() {
+            round.missed += 1;
+            let ahead = round.ahead_at(position).filter(|queue| usable(&queue));
+            let found = ahead.map_or_else(|| self.derived.queues.get_or_create(topic, id), Ok);
+            match found {
+                Ok(queue) => round.queues[at] = Some(queue),
                 Err(e) => {
                     log::error!(target: "store", "record at {position} not dispatched: {e}");
                     return Ok(());
                 }
-            },
-        };
+            }
+        }
+        let Some(queue) = &round.queues[at] else { return Ok(()) };
         let ext = queue.has_ext().then(|| {
             round.bit_map.clear();
             if round.config.enable_calc_filter_bit_map {

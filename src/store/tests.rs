@@ -385,3 +385,28 @@ fn the_log_lies_in_several_directories() {
     let error = open_with(config).err().unwrap().to_string();
     assert!(error.contains("storePathCommitLog"), "{error}");
 }
+
+#[test]
+fn queues_at_hand_end_with_their_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = fixture::open(dir.path());
+    let config = store.config.get();
+    let at_hand = QueuesAtHand::new(2);
+    let put = |queue_id| {
+        store.allocate.make_next();
+        let message = fixture::message("T", queue_id, b"body");
+        let put = store.put_undispatched(&config, &message, Some(&at_hand));
+        store.reput.catch_up();
+        assert_eq!(put.status, PutStatus::PutOk);
+        put.queue_offset
+    };
+    // Queue 2 is none of those that can be kept.
+    for queue_id in [0, 1, 2] {
+        assert_eq!([put(queue_id), put(queue_id)], [0, 1]);
+    }
+    store.delete_topic_queues("T").unwrap();
+    for queue_id in [0, 1, 2] {
+        assert_eq!([put(queue_id), put(queue_id)], [0, 1]);
+        assert_eq!(store.max_offset_in_queue("T", queue_id), 2);
+    }
+}

@@ -382,3 +382,24 @@ fn a_put_wakes_a_sleeping_dispatch_every_time() {
     }
     store.stop();
 }
+
+#[test]
+fn records_of_ever_other_queues_come_into_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let topics: Vec<String> = (0..50).map(|number| format!("T{number}")).collect();
+    let put_to_all = || {
+        store.allocate.make_next();
+        topics.iter().for_each(|topic| drop(put(&store, &message(topic, 3, b"body"))));
+        store.reput.catch_up();
+    };
+    (0..6).for_each(|_| put_to_all());
+    // Those of the last records were looked up; this one must not be used any more.
+    store.delete_topic_queues("T49").unwrap();
+    put_to_all();
+    for topic in &topics {
+        let count = if topic == "T49" { 1 } else { 7 };
+        let found = offsets(&store.get(topic, 3, 0, 32, &all));
+        assert_eq!(found, (0..count).collect::<Vec<_>>(), "{topic}");
+    }
+}
