@@ -195,7 +195,7 @@ def parse():
     parser.add_argument("--minutes", type=float, help="begin no further case after so long")
     parser.add_argument("--pairs", type=int, default=3, help="pairs of runs of each case (3)")
     parser.add_argument("--scale", type=float, default=1, help="stretches or shortens every run (1)")
-    parser.add_argument("--full", action="store_true", help="stores of 50 GiB instead of 12.5 and 10")
+    parser.add_argument("--full", action="store_true", help="stores of 50 GiB instead of 12.5 and 20")
     parser.add_argument("--heap", default="4g", help="heap of the Java broker (4g)")
     parser.add_argument("--dir", help="folder on the disk for the stores (that of temporary files)")
     parser.add_argument("--list", action="store_true", help="name groups and cases, and end")
