@@ -24,8 +24,8 @@ use crate::sys::faults::{Call, Change, check, done};
 
 /// Size of a page of the mapping; files are locked, prefaulted and flushed by whole pages.
 pub const PAGE_BYTES: usize = 4096;
-/// Handed to the disk at once by a flush: the kernel gives up no processor before it has seen to all
-/// that one call names.
+/// Handed to the disk at once by a flush: the kernel gives up no processor before it has seen to
+/// all that one call names.
 const FLUSH_STEP_BYTES: usize = 512 * 1024;
 /// A flush of less goes in one piece: with SYNC_FLUSH, sends wait for it.
 const LONG_FLUSH_BYTES: usize = 8 * FLUSH_STEP_BYTES;

@@ -557,8 +557,8 @@ impl QueueFiles {
         sys::file::remove_if_there(&path).what(|| format!("remove {}", path.display()))
     }
 
-    /// Writes the bytes `from..to`, which are in the files, to the disk, and the names of files that
-    /// may be new.
+    /// Writes the bytes `from..to`, which are in the files, to the disk, and the names of files
+    /// that may be new.
     pub fn flush(&self, from: i64, to: i64) -> Result<()> {
         let mut at = from.max(self.first_start().unwrap_or(to));
         while at < to {
