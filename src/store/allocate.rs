@@ -23,8 +23,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const PAGES_STEP_BYTES: i64 = 128 * 1024;
 /// What is made ready at once in large folios: one of them.
 const FOLIO_STEP_BYTES: i64 = 2 * 1024 * 1024;
-/// Unlocked at once behind the writer, for the same reason.
-const UNLOCK_STEP_BYTES: usize = 1024 * 1024;
 /// A writer that goes on by more bytes a second than this gets large folios: a sixth of the time
 /// for the same bytes, but milliseconds without a break where the memory is new to the machine.
 const FAST_BYTES: i64 = 64 * 1024 * 1024;
@@ -268,14 +266,10 @@ impl Allocate {
             }
             at = file.start() + to as i64;
             self.warm.store(at, Ordering::Relaxed);
-            if step < FOLIO_STEP_BYTES && at > writer + self.window / 2 {
-                // Sends first, as long as there is enough for them.
-                std::thread::yield_now();
-            }
         }
         // Also when not all could be warmed: or each append would ask again.
         self.warm.fetch_max(goal, Ordering::Relaxed);
-        locked.release_before(writer, (self.window as usize).min(UNLOCK_STEP_BYTES));
+        locked.release_before(writer, self.window as usize);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -336,11 +330,11 @@ impl Locked {
         }
     }
 
-    /// Unlocks what the writer has left behind, so much at a time.
-    fn release_before(&mut self, writer: i64, step: usize) {
+    /// Unlocks what the writer has left behind, a whole window at a time.
+    fn release_before(&mut self, writer: i64, window: usize) {
         while let Some((file, from)) = self.files.front_mut() {
             let until = (writer - file.start()).clamp(0, file.size() as i64) as usize;
-            if until < file.size() && until < *from + step {
+            if until < file.size() && until < *from + window {
                 return;
             }
             if let Err(e) = file.unlock(*from..until) {

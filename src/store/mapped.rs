@@ -24,13 +24,6 @@ use crate::sys::faults::{Call, Change, check, done};
 
 /// Size of a page of the mapping; files are locked, prefaulted and flushed by whole pages.
 pub const PAGE_BYTES: usize = 4096;
-/// Handed to the disk at once by a flush: the kernel gives up no processor before it has seen to
-/// all that one call names.
-const FLUSH_STEP_BYTES: usize = 512 * 1024;
-/// A flush of less goes in one piece: with SYNC_FLUSH, sends wait for it.
-const LONG_FLUSH_BYTES: usize = 8 * FLUSH_STEP_BYTES;
-/// Steps of one flush at most: after each, other threads may have the processor first.
-const FLUSH_STEPS: usize = 32;
 /// Bytes at the front of what is appended that are stored last.
 const HEAD_BYTES: usize = 8;
 
@@ -297,27 +290,9 @@ impl MappedFile {
             return Ok(());
         }
         check(Call::Msync, &self.path)?;
-        self.begin_writing(from, to);
         self.map.flush_range(from, to - from)?;
         done(|| Change::Sync(self.path.clone(), from as u64..to as u64));
         Ok(())
-    }
-
-    /// Hands much to the disk step by step, so that sends go on in between. What this fails at is
-    /// left to the msync behind it.
-    fn begin_writing(&self, from: usize, to: usize) {
-        if to - from < LONG_FLUSH_BYTES {
-            return;
-        }
-        let Ok(file) = sys::file::open(&self.path, OpenOptions::new().write(true)) else { return };
-        let step = FLUSH_STEP_BYTES.max((to - from).div_ceil(FLUSH_STEPS));
-        for at in (from..to).step_by(step) {
-            let len = step.min(to - at) as u64;
-            if sys::file::begin_writing(&file, at as u64, len).is_err() {
-                return;
-            }
-            std::thread::yield_now();
-        }
     }
 
     /// Tells the kernel how the file will be read.
@@ -489,20 +464,5 @@ mod tests {
         file.prefault(1 << 19..1 << 20, true).unwrap();
         file.lock().and_then(|()| file.unlock(4096..8192)).unwrap();
         assert!(fs::metadata(file.path()).unwrap().blocks() * 512 >= 1 << 20);
-    }
-
-    /// Much of it in steps; what they fail at, for want of its name here, is not the flush's.
-    #[test]
-    fn a_long_flush_covers_all_of_its_range() {
-        let size = FLUSH_STEP_BYTES * (FLUSH_STEPS + 1);
-        let (_dir, file) = file(size);
-        file.append(&vec![7; size]).unwrap();
-        sys::faults::record();
-        file.flush(5, size).unwrap();
-        let changes = sys::faults::recording();
-        let whole = 5..size as u64;
-        assert!(matches!(&changes[..], [Change::Sync(_, range)] if *range == whole), "{changes:?}");
-        file.destroy().unwrap();
-        file.flush(0, size).unwrap();
     }
 }

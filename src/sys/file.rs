@@ -179,21 +179,6 @@ pub fn reserve(file: &File, path: &Path, from: u64, len: u64) -> io::Result<()> 
     Ok(())
 }
 
-/// Has the disk begin to write these bytes, and waits for none; that says nothing about their being
-/// there.
-pub fn begin_writing(file: &File, from: u64, len: u64) -> io::Result<()> {
-    // SAFETY: a descriptor and numbers; the kernel checks them.
-    cvt(unsafe {
-        libc::sync_file_range(
-            file.as_raw_fd(),
-            from as i64,
-            len as i64,
-            libc::SYNC_FILE_RANGE_WRITE,
-        )
-    })?;
-    Ok(())
-}
-
 /// Takes the exclusive lock on the first byte of a file, as Java's `FileLock` of a RocketMQ store
 /// does, so that the two programs see each other's. `Ok(false)`: someone else has it, in this
 /// process or another. It ends with the last descriptor of this `File`.
