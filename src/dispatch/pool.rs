@@ -354,9 +354,12 @@ impl Pool {
         }
         self.refuse_queued("[PCBUSY_CLEAN_QUEUE]", |_| self.busy.get().is_some_and(|busy| busy()));
         self.refuse_queued("[TIMEOUT_CLEAN_QUEUE]", |request| self.is_late(request));
-        let waits = self.oldest().is_some_and(|since| since.elapsed() >= TICK);
-        if waits && !self.gate.has_sleepers() {
-            self.grow(usize::MAX);
+        if self.oldest().is_some_and(|since| since.elapsed() >= TICK) {
+            // Those that sleep were not called for what a reactor was to do, which may be stuck.
+            match self.gate.has_sleepers() {
+                true => self.gate.call(),
+                false => self.grow(usize::MAX),
+            }
         }
         true
     }
@@ -522,13 +525,49 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+
+    fn pool() -> Arc<Pool> {
+        let spec = PoolSpec { name: "p", threads: 1, helped: true, capacity: 9, wait_limit: None };
+        Pool::new(spec, Box::new(|_| {}))
+    }
+
+    fn task(task: impl FnOnce() + Send + 'static) -> Job {
+        Job::Task(Box::new(task), Instant::now())
+    }
+
+    /// What a stuck reactor was to do next waited for it though a worker slept.
+    #[test]
+    fn a_worker_does_what_a_stuck_reactor_leaves() {
+        let (pool, (done, is_done)) = (pool(), mpsc::channel());
+        pool.push_task(Box::new(|| {}));
+        while !pool.gate.has_sleepers() {
+            std::thread::yield_now();
+        }
+        let tended = pool.clone();
+        let tend = move || {
+            while !tended.closed.load(Ordering::SeqCst) {
+                tended.tend();
+                std::thread::sleep(TICK);
+            }
+        };
+        let watch = thread::spawn("tend", tend).unwrap();
+        let (stuck, result) = mpsc::channel();
+        pool.add(task(move || stuck.send(is_done.recv_timeout(POOL_STOP_TIME)).unwrap()));
+        pool.add(task(move || done.send(()).unwrap()));
+        pool.help(&Arc::default());
+        let result = result.recv().unwrap();
+        pool.close();
+        watch.join();
+        assert_eq!(result, Ok(()));
+    }
 
     /// A reactor that found no job left one behind for good: the watch was just looking at it.
     #[test]
     fn a_job_is_found_while_the_watch_looks() {
-        let spec = PoolSpec { name: "p", threads: 1, helped: true, capacity: 9, wait_limit: None };
-        let pool = Pool::new(spec, Box::new(|_| {}));
+        let pool = pool();
         let watched = pool.clone();
         let look = move || {
             while !watched.closed.load(Ordering::SeqCst) {
@@ -537,7 +576,7 @@ mod tests {
         };
         let watch = thread::spawn("look", look).unwrap();
         let found = |_| {
-            pool.add(Job::Task(Box::new(|| {}), Instant::now()));
+            pool.add(task(|| {}));
             pool.pop().is_some()
         };
         let all = (0..300_000).all(found);
