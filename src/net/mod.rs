@@ -9,6 +9,7 @@ mod client;
 mod conn;
 mod input;
 mod lead;
+mod link;
 mod outbox;
 mod pending;
 mod reactor;

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -17,17 +17,16 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::input::{Input, Turn};
+use super::input::Turn;
 use super::lead::Lead;
-use super::{Conn, Port, Request, Service, cork};
+use super::link::{Link, Work};
+use super::{Conn, Port, Service};
 use crate::base::error::IoContext;
 use crate::base::limits::{
     CLIENT_CALLS_MAX, CONNECTIONS_MAX, CROWDED_REST, FRAME_TIME, HALF_FRAMES_BYTES, OUTBOX_STALL,
     STOP_FLUSH,
 };
 use crate::base::{Error, Result, thread};
-use crate::protocol::{Command, frame};
-use crate::sys;
 
 /// The buffer that all connections of a reactor are read into.
 const READ_BYTES: usize = 128 * 1024;
@@ -283,157 +282,6 @@ impl Drop for Reactors {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Bytes that wait in a socket, and since when at least.
-struct Mark {
-    left: usize,
-    since: Instant,
-}
-
-/// A connection as its reactor sees it.
-pub(super) struct Link {
-    conn: Arc<Conn>,
-    socket: Arc<TcpStream>,
-    input: Input,
-    /// Reading waits until the outbox has emptied.
-    paused: bool,
-    /// It crowds the service and is not read.
-    resting: bool,
-    /// What had arrived and was not read when it was last looked at.
-    mark: Option<Mark>,
-    /// The peer's end may stand right behind what is read, and will not be announced again: a read
-    /// that empties the socket is followed by another.
-    ending: bool,
-    /// It is among those whose peer has gone.
-    ended: bool,
-    /// Last time bytes came or went.
-    active: Instant,
-    /// Last time the peer took bytes, or nothing waited for it.
-    taking: Instant,
-    _seat: Option<Seat>,
-}
-
-impl Link {
-    fn new(conn: Arc<Conn>, socket: Arc<TcpStream>, seat: Option<Seat>) -> Link {
-        let (input, now) = (Input::default(), Instant::now());
-        Link {
-            conn,
-            socket,
-            input,
-            paused: false,
-            resting: false,
-            mark: None,
-            ending: true,
-            ended: false,
-            active: now,
-            taking: now,
-            _seat: seat,
-        }
-    }
-
-    /// Reads once, gives responses to who waits for them and the requests to the service.
-    /// `work` becomes true when some of these are left for `Service::work`, as it may. `refusing`:
-    /// the service may turn them away.
-    fn read(
-        &mut self,
-        shared: &mut [u8],
-        now: Instant,
-        service: &dyn Service,
-        work: &mut Work,
-        refusing: bool,
-    ) -> Result<Turn> {
-        self.active = now;
-        let _cork = cork();
-        let mut batch = Vec::new();
-        let conn = &self.conn;
-        let mut source = Counted { socket: &self.socket, count: 0 };
-        let turn = self.input.read(&mut source, shared, now, |bytes| {
-            if refusing && service.turns_away(&frame::decode_head(bytes)?, conn) {
-                return Ok(());
-            }
-            let command = frame::decode(bytes)?;
-            if command.is_response() {
-                respond(conn, command);
-            } else {
-                batch.push(Request::arrived_at(command, conn.clone(), now));
-            }
-            Ok(())
-        });
-        let count = source.count;
-        self.mark = self.mark.take().filter(|mark| count > 0 && count < mark.left);
-        self.mark.iter_mut().for_each(|mark| mark.left -= count);
-        if !batch.is_empty() {
-            let taken = service.requests(batch, work.may_leave);
-            work.left |= taken.left;
-            self.resting = taken.crowds && !refusing;
-        }
-        turn
-    }
-
-    /// Remembers what waits in the socket, unless it still waits for what was there before. Nothing
-    /// counts too when there is `news`: the peer has gone.
-    fn look(&mut self, now: Instant, news: bool) {
-        if self.mark.is_none() {
-            let left = sys::net::unread(&*self.socket).unwrap_or(0);
-            self.mark = (left > 0 || news).then_some(Mark { left, since: now });
-        }
-    }
-
-    /// Whether something has waited in the socket for so long.
-    fn is_late(&self, now: Instant, limit: Duration) -> bool {
-        self.mark.as_ref().is_some_and(|mark| now.saturating_duration_since(mark.since) >= limit)
-    }
-
-    /// Why it has to be closed now, if it has.
-    fn overdue(&mut self, now: Instant, limits: &Limits) -> Option<&'static str> {
-        let (wrote, blocked) = self.conn.take_progress();
-        if wrote {
-            self.active = now;
-        }
-        if wrote || !blocked {
-            self.taking = now;
-        }
-        let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        if self.input.since().is_some_and(|since| over(since, limits.frame)) {
-            return Some("a frame was not complete in time");
-        }
-        if over(self.taking, limits.stall) {
-            return Some("the peer does not read");
-        }
-        (over(self.active, limits.idle) || self.conn.is_closed()).then_some("idle")
-    }
-}
-
-/// Counts what is read from a socket.
-struct Counted<'a> {
-    socket: &'a TcpStream,
-    count: usize,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.socket.read(into)?;
-        self.count += count;
-        Ok(count)
-    }
-}
-
-fn respond(conn: &Arc<Conn>, response: Command) {
-    match conn.pending().take(response.opaque) {
-        Some(waiter) => waiter.complete(response),
-        None => log::debug!(
-            target: "remoting", "{}: nobody waits for response {}", conn.peer(), response.opaque
-        ),
-    }
-}
-
-/// What a turn leaves for `Service::work`.
-#[derive(Default)]
-struct Work {
-    /// A thread is there to lead on meanwhile.
-    may_leave: bool,
-    left: bool,
 }
 
 /// The life of a thread that leads a reactor, or waits until it has to.
@@ -787,3 +635,6 @@ impl Reactor {
         tokens.into_iter().for_each(|token| self.close(token, "this side stops"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -387,7 +387,7 @@ fn thousands_of_idle_connections_cost_little() {
         assert_eq!(ask(socket, &request(ECHO, &[1; 3000])).body.len(), 3000);
     }
     assert_eq!(echo.open(), 2000);
-    let all = size_of::<super::reactor::Link>() + size_of::<Conn>();
+    let all = size_of::<super::link::Link>() + size_of::<Conn>();
     assert!(all < 1024, "{all} bytes and no buffer for each");
     drop(sockets);
     eventually(|| echo.open() == 0);
