@@ -68,5 +68,7 @@ mod send;
 mod state_files;
 /// The house rules of the source: sizes, unsafe places, import directions.
 mod tidy;
+/// Messages by way of the transient store pool.
+mod transient_pool;
 /// Transactions: half messages, their end, questions to producers.
 mod txn;

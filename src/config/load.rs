@@ -49,8 +49,6 @@ pub fn load<C: Config>(path: &Path) -> Result<Loaded<C>> {
 fn remark(row: &Row, value: &str) -> Option<&'static str> {
     if row.effect == Effect::NotYet {
         Some("accepted, but what it is for is not built yet")
-    } else if value != "false" && row.instead.is_some() {
-        row.instead
     } else if value.ends_with([' ', '\t']) {
         Some("the blanks at the end are part of the value")
     } else {

@@ -22,8 +22,6 @@ pub struct Row {
     /// Whether codes 25 and 318 may change it.
     pub mutable: bool,
     pub effect: Effect,
-    /// Of a key without effect that somebody may rely on: what to tell him at the start.
-    pub instead: Option<&'static str>,
     /// One or two plain sentences.
     pub doc: &'static str,
 }
@@ -65,7 +63,6 @@ impl Row {
             important: false,
             mutable: true,
             effect: Effect::Restart,
-            instead: None,
             doc,
         }
     }
@@ -108,10 +105,6 @@ impl Row {
 
     pub(super) const fn unused(self) -> Row {
         Row { effect: Effect::Never, ..self }
-    }
-
-    pub(super) const fn instead(self, words: &'static str) -> Row {
-        Row { instead: Some(words), ..self }.unused()
     }
 }
 

@@ -61,9 +61,9 @@ section! {
             "bitMapLengthConsumeQueueExt" unit("bits") unused;
         /// Pause between two flushes of the CommitLog under ASYNC_FLUSH.
         flush_interval_commit_log: i32 = 500, "flushIntervalCommitLog" unit("ms") at_least(1) star;
-        /// Pause between two copies from the pool of transientStorePoolEnable to the file: there is
-        /// no such pool.
-        commit_interval_commit_log: i32 = 200, "commitIntervalCommitLog" unit("ms") star unused;
+        /// Pause between two copies from the pool of transientStorePoolEnable to the file.
+        commit_interval_commit_log: i32 = 200,
+            "commitIntervalCommitLog" unit("ms") at_least(1) star;
         /// Which lock RocketMQ puts messages under.
         use_reentrant_lock_when_put_message: bool = true, "useReentrantLockWhenPutMessage" unused;
         /// Flush at fixed times instead of soon after each message; it is always done at fixed
@@ -101,8 +101,8 @@ section! {
         check_crc_on_recover: bool = true, "checkCRCOnRecover";
         /// Pages that must have been written before a flush under ASYNC_FLUSH does anything.
         flush_commit_log_least_pages: i32 = 4, "flushCommitLogLeastPages" at_least(0);
-        /// The same of a copy from the pool of transientStorePoolEnable: there is no such pool.
-        commit_commit_log_least_pages: i32 = 4, "commitCommitLogLeastPages" unused;
+        /// The same of a copy from the pool of transientStorePoolEnable.
+        commit_commit_log_least_pages: i32 = 4, "commitCommitLogLeastPages" at_least(0);
         /// Pages between two flushes while RocketMQ warms a whole file. Here a file is warmed in
         /// small steps, none of which leaves much to be flushed.
         flush_least_pages_when_warm_maped_file: i32 = 4096,
@@ -112,10 +112,9 @@ section! {
         /// Longest time between two whole flushes of the CommitLog.
         flush_commit_log_thorough_interval: i32 = 10_000,
             "flushCommitLogThoroughInterval" unit("ms") at_least(1);
-        /// Longest time between two whole copies from the pool of transientStorePoolEnable: there
-        /// is no such pool.
+        /// Longest time between two whole copies from the pool of transientStorePoolEnable.
         commit_commit_log_thorough_interval: i32 = 200,
-            "commitCommitLogThoroughInterval" unit("ms") unused;
+            "commitCommitLogThoroughInterval" unit("ms") at_least(1);
         /// Longest time between two whole flushes of the ConsumeQueues.
         flush_consume_queue_thorough_interval: i32 = 60_000,
             "flushConsumeQueueThoroughInterval" unit("ms") at_least(1);
@@ -174,9 +173,9 @@ section! {
             "flushDelayOffsetInterval" unit("ms") at_least(1);
         /// Remove the oldest files, expired or not, when the disk is nearly full.
         clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable" star live;
-        /// Touch every page of a new CommitLog file ahead of need and lock it in memory. This is
-        /// always done, in small steps, for the next commitLogWarmAheadBytes.
-        warm_maped_file_enable: bool = false, "warmMapedFileEnable" unused;
+        /// Touch every page of the CommitLog file being written ahead of need and lock it in
+        /// memory, not only the next commitLogWarmAheadBytes. In small steps.
+        warm_maped_file_enable: bool = false, "warmMapedFileEnable";
         /// How much of the CommitLog ahead of the writer is in memory, and locked there as far as
         /// the system permits. Not RocketMQ's.
         commit_log_warm_ahead_bytes: i32 = 33_554_432,
@@ -217,17 +216,15 @@ section! {
             "osPageCacheBusyTimeOutMills" unit("ms") at_least(1) live;
         /// Most messages that a query by unique key answers.
         default_query_max_num: i32 = 32, "defaultQueryMaxNum" at_least(1) live;
-        /// RocketMQ writes to a pool of locked memory first and to the file later, so that sends do
-        /// not wait for the page cache; what is in the pool when its process is killed is lost.
-        /// Here sends always go to the file, the next pages of which are kept ready
-        /// (commitLogWarmAheadBytes), and a killed process loses nothing.
-        transient_store_pool_enable: bool = false, "transientStorePoolEnable" star
-            instead("no effect: sends go to the file, whose next pages are kept ready in memory");
-        /// Buffers of that pool: there is no such pool.
-        transient_store_pool_size: i32 = 5, "transientStorePoolSize" unused;
-        /// Refuse a send when no buffer of that pool is free: there is no such pool.
-        fast_fail_if_no_buffer_in_store_pool: bool = false, "fastFailIfNoBufferInStorePool"
-            instead("no effect: there is no pool that could have no buffer");
+        /// Write to a pool of locked memory first and copy that to the CommitLog file later, so
+        /// that sends do not wait for the page cache. What is in the pool when the process is
+        /// killed is lost, and a message is not seen before it is copied. Only under ASYNC_FLUSH.
+        transient_store_pool_enable: bool = false, "transientStorePoolEnable" star;
+        /// Buffers of that pool, each as long as a CommitLog file; their memory is taken at start.
+        transient_store_pool_size: i32 = 5, "transientStorePoolSize" at_least(1);
+        /// Refuse sends when a CommitLog file is begun and no buffer of that pool is free; else
+        /// they go to the file itself then.
+        fast_fail_if_no_buffer_in_store_pool: bool = false, "fastFailIfNoBufferInStorePool";
         /// DLedger mode: the log is a Raft log.
         enable_d_leger_commit_log: bool = false, "enableDLegerCommitLog" later;
         /// DLedger mode: name of the group.

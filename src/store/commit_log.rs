@@ -15,7 +15,9 @@ use super::mapped::MappedFile;
 use super::multi;
 use super::segments::Segments;
 use super::status::{Busy, PutStatus};
-use crate::base::clock;
+use super::transient_pool::{Staged, TransientStorePool};
+use crate::base::error::IoContext;
+use crate::base::{self, clock};
 use crate::message::record::{self, BLANK_BYTES, Encoded};
 
 /// Longest wait for a next file that is not ready.
@@ -47,6 +49,8 @@ impl Appended {
 pub struct CommitLog {
     segments: Arc<Segments>,
     allocate: Arc<Allocate>,
+    /// Where records go first, if not straight to the file.
+    pool: Option<TransientStorePool>,
     tail: Mutex<Tail>,
     /// When the put lock was taken, in ms; 0 while it is free.
     held_since: AtomicI64,
@@ -60,6 +64,22 @@ pub struct CommitLog {
 struct Tail {
     /// The file appended to; none before the first append.
     file: Option<Arc<MappedFile>>,
+    /// In place of which a buffer is appended to.
+    staged: Option<Arc<Staged>>,
+    /// Nothing is appended any more.
+    closed: bool,
+}
+
+impl Tail {
+    /// What is appended to, and how many bytes it has left.
+    fn room(&self) -> Option<(&MappedFile, usize)> {
+        let into = match &self.staged {
+            Some(staged) if staged.is_sealed() => return None,
+            Some(staged) => staged.buffer(),
+            None => self.file.as_deref()?,
+        };
+        Some((into, into.size() - into.wrote()))
+    }
 }
 
 /// Why nothing was appended.
@@ -71,16 +91,19 @@ enum Full {
 }
 
 impl CommitLog {
-    /// A log that goes on where `segments` end; `store_timestamp` is that of its last record.
+    /// A log that goes on where `segments` end; `store_timestamp` is that of its last record. Its
+    /// next files are written to by way of the `pool`.
     pub fn new(
         segments: Arc<Segments>,
         allocate: Arc<Allocate>,
         store_timestamp: i64,
+        pool: Option<TransientStorePool>,
     ) -> CommitLog {
-        let tail = Tail { file: segments.last() };
+        let tail = Tail { file: segments.last(), staged: None, closed: false };
         CommitLog {
             segments,
             allocate,
+            pool,
             tail: Mutex::new(tail),
             held_since: AtomicI64::new(0),
             changing: AtomicBool::new(false),
@@ -112,7 +135,13 @@ impl CommitLog {
             let (result, rolled) = self.try_append(&mut records, bare, queue, others);
             match result {
                 Ok(done) => {
-                    self.allocate.appended(done.end(), rolled);
+                    // What a pool has is told by `commit`.
+                    if rolled || self.pool.is_none() {
+                        self.allocate.appended(done.end(), rolled);
+                    }
+                    if rolled && let Some(pool) = &self.pool {
+                        pool.begun();
+                    }
                     return Ok(done);
                 }
                 Err(Full::Refused(status)) => return Err(status),
@@ -136,11 +165,11 @@ impl CommitLog {
         if !others.is_empty() {
             multi::add_offsets(records, bare, others);
         }
-        let (file, rolled) = match self.room(&mut tail, records.size()) {
+        let (start, file, rolled) = match self.room(&mut tail, records.size()) {
             Ok(found) => found,
             Err(full) => return (Err(full), false),
         };
-        let physical_offset = file.start() + file.wrote() as i64;
+        let physical_offset = start + file.wrote() as i64;
         let queue_offset = queue.map_or(0, |next| next.load(Ordering::Relaxed));
         let numbered = queue.map(|_| queue_offset);
         let count = number(records.bytes, numbered, physical_offset, store_timestamp);
@@ -153,36 +182,86 @@ impl CommitLog {
             next.store(queue_offset + count, Ordering::Release);
         }
         multi::advance(others);
-        self.store_timestamp.store(store_timestamp, Ordering::Release);
+        match &self.pool {
+            Some(pool) => pool.appended(store_timestamp),
+            None => self.store_timestamp.store(store_timestamp, Ordering::Release),
+        }
         let size = records.size() as i32;
         (Ok(Appended { physical_offset, queue_offset, size, count, store_timestamp }), rolled)
     }
 
-    /// The file to append `len` bytes to: the current one, or the next after sealing the current.
-    fn room<'a>(&self, tail: &'a mut Tail, len: usize) -> Result<(&'a MappedFile, bool), Full> {
-        let left = tail.file.as_ref().map_or(0, |file| file.size() - file.wrote());
-        if len + BLANK_BYTES <= left {
-            return Ok((tail.file.as_deref().expect("bytes left in no file"), false));
+    /// Where the file begins to which `len` bytes may be appended, and what they are appended to:
+    /// the current file, or the next after sealing the current. Also whether it is the next.
+    fn room<'a>(
+        &self,
+        tail: &'a mut Tail,
+        len: usize,
+    ) -> Result<(i64, &'a MappedFile, bool), Full> {
+        if tail.closed {
+            return Err(Full::Refused(PutStatus::ServiceNotAvailable));
         }
-        self.changing.store(true, Ordering::Relaxed);
-        let changed = self.change_file(tail);
-        self.changing.store(false, Ordering::Relaxed);
-        Ok((changed?, true))
+        let full = tail.room().is_none_or(|(_, left)| len + BLANK_BYTES > left);
+        if full {
+            self.changing.store(true, Ordering::Relaxed);
+            let changed = self.change_file(tail);
+            self.changing.store(false, Ordering::Relaxed);
+            changed?;
+        }
+        let start = tail.file.as_ref().expect("a file with room").start();
+        Ok((start, tail.room().expect("a file with room").0, full))
     }
 
     /// Seals the current file and takes the next one.
-    fn change_file<'a>(&self, tail: &'a mut Tail) -> Result<&'a MappedFile, Full> {
+    fn change_file(&self, tail: &mut Tail) -> Result<(), Full> {
         let start = tail.file.as_ref().map_or(self.segments.max_offset(), |file| file.end());
         // Sealing must not fail any more once the next file is taken: nobody makes it again.
         if let Some(file) = &tail.file {
             file.reserve_all().map_err(|e| refused("seal", file, &e))?;
         }
+        if let (Some(staged), Some((buffer, _))) = (&tail.staged, tail.room()) {
+            // At once: its buffer may be the one that the next file waits for.
+            end(buffer).map_err(|e| refused("seal", buffer, &e))?;
+            staged.seal();
+        }
+        if self.pool.as_ref().is_some_and(|pool| pool.refuses()) {
+            return Err(Full::Refused(PutStatus::CreateMapedFileFailed));
+        }
         let next = self.allocate.take(start).ok_or(Full::Next(start))?;
-        if let Some(file) = &tail.file {
-            seal(file).map_err(|e| refused("seal", file, &e))?;
+        if let (None, Some(file)) = (&tail.staged, &tail.file) {
+            end(file).map_err(|e| refused("seal", file, &e))?;
+            file.set_wrote(file.size());
         }
         self.segments.push(next.clone());
-        Ok(tail.file.insert(next))
+        tail.staged = self.pool.as_ref().and_then(|pool| pool.stage(&next));
+        tail.file = Some(next);
+        Ok(())
+    }
+
+    /// Copies what a pool has into the files, the last of them only when that is so many pages or
+    /// more. Whether the log has become longer.
+    pub fn commit(&self, least_pages: i32) -> base::Result<bool> {
+        let Some(pool) = &self.pool else { return Ok(false) };
+        let done =
+            pool.commit(least_pages).what(|| "commit the transient store pool".to_owned())?;
+        if let Some(time) = done.store_timestamp {
+            self.store_timestamp.store(time, Ordering::Release);
+        }
+        if done.moved {
+            self.allocate.appended(self.max_offset(), false);
+        }
+        Ok(done.moved)
+    }
+
+    /// Takes no more records, and has all that there are in its files.
+    pub fn close(&self) -> base::Result<()> {
+        self.lock().0.closed = true;
+        self.pool.iter().for_each(|pool| pool.stop());
+        self.commit(0).map(|_| ())
+    }
+
+    /// The pool that records go to first.
+    pub fn pool(&self) -> Option<&TransientStorePool> {
+        self.pool.as_ref()
     }
 
     /// Takes the put lock and the time.
@@ -284,14 +363,13 @@ fn number(
     count
 }
 
-/// Fills the rest of a file with a blank record, which sends readers to the next file.
-fn seal(file: &MappedFile) -> std::io::Result<()> {
+/// Ends a file with a blank record, which sends readers to the next one.
+fn end(file: &MappedFile) -> std::io::Result<()> {
     let left = file.size() - file.wrote();
     // Less than a blank record is left only by a foreign writer.
     if left >= BLANK_BYTES {
         file.append(&record::blank(left as i32))?;
     }
-    file.set_wrote(file.size());
     Ok(())
 }
 

@@ -39,6 +39,8 @@ pub struct MappedFile {
     reserved: AtomicUsize,
     /// Held for the length of one `append`.
     appending: AtomicBool,
+    /// There is a file.
+    on_disk: bool,
 }
 
 impl MappedFile {
@@ -77,17 +79,30 @@ impl MappedFile {
         Ok(mapped)
     }
 
+    /// Memory in place of a file, called `name` in messages.
+    pub fn in_memory(name: &str, size: usize) -> io::Result<MappedFile> {
+        let map = MmapOptions::new().len(size).map_anon()?;
+        let memory = MappedFile::over(map.into(), Path::new(name), 0, false);
+        memory.reserved.store(size, Ordering::Relaxed);
+        Ok(memory)
+    }
+
     fn map(file: &File, path: &Path, start: i64, size: usize) -> io::Result<MappedFile> {
         check(Call::Mmap, path)?;
         let map = MmapOptions::new().len(size).map_raw(file)?;
-        Ok(MappedFile {
+        Ok(MappedFile::over(map, path, start, true))
+    }
+
+    fn over(map: MmapRaw, path: &Path, start: i64, on_disk: bool) -> MappedFile {
+        MappedFile {
             path: path.to_path_buf(),
             start,
             map,
             wrote: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             appending: AtomicBool::new(false),
-        })
+            on_disk,
+        }
     }
 
     /// Where it lies, for messages.
@@ -191,7 +206,9 @@ impl MappedFile {
             }
             to += piece.len();
         }
-        done(|| Change::Write(self.path.clone(), at as u64, pieces.concat()));
+        if self.on_disk {
+            done(|| Change::Write(self.path.clone(), at as u64, pieces.concat()));
+        }
     }
 
     /// Copies bytes out of the whole file, published or not; the counterpart of `write_at`.

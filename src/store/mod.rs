@@ -38,6 +38,7 @@ pub mod running;
 pub mod segments;
 pub mod stats;
 pub mod status;
+pub mod transient_pool;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,6 +71,7 @@ use reput::{Begin, Derived, Reput};
 use running::{Refusal, RunningFlags};
 use segments::Segments;
 use stats::Stats;
+use transient_pool::{Commit, TransientStorePool};
 
 pub use consume_queue_ext::ExtUnit;
 pub use durable::{Done, GroupHook, WaitFor};
@@ -138,14 +140,12 @@ impl Store {
         let flags = Arc::<RunningFlags>::default();
         let durable = Durable::default();
         durable.set_flushed(if clean { found.end } else { found.from });
-        let allocate = Allocate::new(
-            segments.clone(),
-            now.store.flush_disk_type,
-            now.store.commit_log_warm_ahead_bytes.into(),
-        );
+        let allocate =
+            Allocate::new(segments.clone(), now.store.flush_disk_type, warm_ahead(&now.store));
+        let pool = TransientStorePool::new(&now.store, segments.size())?;
         let log_dirs = now.store.writable_commit_log_dirs();
         let disk = Arc::new(Disk::new(log_dirs, &queue_dir, &layout::index_dir(&root)));
-        let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp));
+        let log = Arc::new(CommitLog::new(segments, allocate.clone(), found.store_timestamp, pool));
         let derived = Derived {
             queues: queues.clone(),
             deleted: deleted.clone(),
@@ -203,6 +203,9 @@ impl Store {
         threads.push(self.flush().start()?);
         threads.push(self.reput.start()?);
         threads.push(self.flush_queues().start()?);
+        if let Some(pool) = self.log.pool() {
+            threads.push(self.commit().start(pool)?);
+        }
         threads.push(clean.start()?);
         threads.push(self.start_watch()?);
         Ok(())
@@ -221,6 +224,15 @@ impl Store {
             log: self.log.clone(),
             durable: self.durable.clone(),
             checkpoint: self.checkpoint.clone(),
+            flags: self.flags.clone(),
+            config: self.config.clone(),
+        }
+    }
+
+    fn commit(&self) -> Commit {
+        Commit {
+            log: self.log.clone(),
+            reput: self.reput.clone(),
             flags: self.flags.clone(),
             config: self.config.clone(),
         }
@@ -275,6 +287,7 @@ impl Store {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
         }
+        let all = self.log.close();
         self.stop.set();
         self.reput.stop();
         self.allocate.stop();
@@ -283,7 +296,7 @@ impl Store {
         for thread in threads.unwrap_or_default() {
             thread.join();
         }
-        match self.close() {
+        match all.and_then(|()| self.close()) {
             Ok(()) => log::info!(target: "store", "stopped in order"),
             Err(e) => log::error!(target: "store", "{e}; the next start checks the store"),
         }
@@ -336,6 +349,11 @@ impl Store {
         self.disk.ratios()
     }
 
+    /// Where messages go first under `transientStorePoolEnable`.
+    pub fn transient_pool(&self) -> Option<&TransientStorePool> {
+        self.log.pool()
+    }
+
     /// Why puts may be refused.
     pub fn flags(&self) -> &RunningFlags {
         &self.flags
@@ -359,6 +377,7 @@ impl Drop for Store {
         self.allocate.stop();
         self.durable.stop();
         self.stop.set();
+        self.log.pool().iter().for_each(|pool| pool.stop());
     }
 }
 
@@ -439,6 +458,13 @@ fn load_derived(
     let index_unsure = !clean || index_from < i64::MAX;
     let begin = Begin { from, end: found.end, index_unsure };
     Ok(Loaded { queues: Arc::new(queues), index: Arc::new(index), begin })
+}
+
+/// How much of the log ahead of the writer is kept in memory: with `warmMapedFileEnable` all of the
+/// file being written.
+fn warm_ahead(config: &StoreConfig) -> i64 {
+    let file = if config.warm_maped_file_enable { config.mapped_file_size_commit_log } else { 0 };
+    config.commit_log_warm_ahead_bytes.max(file).into()
 }
 
 fn load_log(config: &StoreConfig) -> Result<Segments> {

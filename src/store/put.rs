@@ -254,7 +254,9 @@ impl Store {
 
     /// The same, of a put that is refused for it before it gets here.
     pub fn refused_as_busy(&self) -> Option<Busy> {
-        self.busy().inspect(|busy| self.stats.refused(Cause::from(*busy)))
+        let behind = || self.log.pool().is_some_and(|pool| pool.is_behind());
+        let busy = self.busy().or_else(|| behind().then_some(Busy::StorePool));
+        busy.inspect(|busy| self.stats.refused(Cause::from(*busy)))
     }
 
     /// Counts a put that was refused for something that will pass, or that wants an operator. As in

@@ -182,9 +182,16 @@ impl Segments {
         self.read().front().map(|file| file.start())
     }
 
-    /// Offset just past the last byte written; 0 without files.
+    /// Offset just past the last byte written behind which none is missing; 0 without files.
     pub fn max_offset(&self) -> i64 {
-        self.read().back().map_or(0, |file| file.start() + file.wrote() as i64)
+        let files = self.read();
+        let mut newest = files.iter().rev();
+        let Some(mut end) = newest.next() else { return 0 };
+        // Of those before it the last may yet be copied from a `TransientStorePool`.
+        for file in newest.take_while(|file| !file.is_full()) {
+            end = file;
+        }
+        end.start() + end.wrote() as i64
     }
 
     /// Adds a file made ready elsewhere; it must begin where the last one ends.

@@ -68,6 +68,7 @@ pub enum Cause {
     /// See `Busy`.
     PageCache,
     FileChange,
+    StorePool,
     /// The next file of the log could not be made in time.
     NoNextFile,
     DiskFull,
@@ -76,14 +77,21 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Cause; 5] =
-        [Cause::PageCache, Cause::FileChange, Cause::NoNextFile, Cause::DiskFull, Cause::DiskError];
+    const ALL: [Cause; 6] = [
+        Cause::PageCache,
+        Cause::FileChange,
+        Cause::StorePool,
+        Cause::NoNextFile,
+        Cause::DiskFull,
+        Cause::DiskError,
+    ];
 
     /// In runtime info; not RocketMQ's.
     fn key(self) -> &'static str {
         match self {
             Cause::PageCache => "putsRefusedPageCacheBusy",
             Cause::FileChange => "putsRefusedFileChange",
+            Cause::StorePool => "putsRefusedStorePool",
             Cause::NoNextFile => "putsRefusedNoNextFile",
             Cause::DiskFull => "putsRefusedDiskFull",
             Cause::DiskError => "putsRefusedDiskError",
@@ -96,6 +104,7 @@ impl From<Busy> for Cause {
         match busy {
             Busy::PageCache => Cause::PageCache,
             Busy::FileChange => Cause::FileChange,
+            Busy::StorePool => Cause::StorePool,
         }
     }
 }

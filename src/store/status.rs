@@ -46,13 +46,15 @@ impl PutStatus {
     }
 }
 
-/// What the append that holds the log for too long is doing.
+/// What the append that holds the log for too long is doing, or else is wanting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
     /// It copies a record: memory is short, or the disk behind the page cache does not keep up.
     PageCache,
     /// It seals a full file and goes on to the next one.
     FileChange,
+    /// None does: all buffers of the transient store pool wait to be copied to their files.
+    StorePool,
 }
 
 impl Busy {
@@ -61,6 +63,7 @@ impl Busy {
         match self {
             Busy::PageCache => "a message is waiting for the page cache",
             Busy::FileChange => "the log is changing to its next file",
+            Busy::StorePool => "no buffer of the transient store pool is free",
         }
     }
 }

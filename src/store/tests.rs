@@ -410,3 +410,29 @@ fn queues_at_hand_end_with_their_topic() {
         assert_eq!(store.max_offset_in_queue("T", queue_id), 2);
     }
 }
+
+#[test]
+fn a_file_is_warmed_whole_when_asked_for() {
+    for whole in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = fixture::config(dir.path());
+        config.store.mapped_file_size_commit_log = 16 << 20;
+        config.store.commit_log_warm_ahead_bytes = 1 << 20;
+        config.store.warm_maped_file_enable = whole;
+        let store = fixture::open_with(config, |_| ());
+        store.start().unwrap();
+        fixture::put(&store, &message("T", 0, b"x"));
+        let file = store.log.segments().first().unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !file.is_resident(0..1 << 20) && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        // The thread that warms looks for the stop after each step: wait for it where it goes on.
+        while whole && !file.is_resident(0..16 << 20) && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        store.stop();
+        assert!(file.is_resident(0..1 << 20));
+        assert_eq!(file.is_resident(0..16 << 20), whole);
+    }
+}

@@ -18,6 +18,7 @@ MORE_COUNTERS = {
     "coldReadBytes",
     "putsRefusedPageCacheBusy",
     "putsRefusedFileChange",
+    "putsRefusedStorePool",
     "putsRefusedNoNextFile",
     "putsRefusedDiskFull",
     "putsRefusedDiskError",

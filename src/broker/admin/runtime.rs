@@ -47,8 +47,13 @@ fn add_identity(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     set(table, "runtime", run_time(clock::now_ms() - broker.boot_ms));
     let accept = config.start_accept_send_request_time_stamp;
     set(table, "startAcceptSendRequestTimeStamp", accept);
-    // Of the pool of transientStorePoolEnable, which there is not: what RocketMQ says without one.
-    set(table, "remainTransientStoreBufferNumbs", i32::MAX);
+    let pool = broker.store.transient_pool();
+    // What RocketMQ says without a pool.
+    let free = pool.map_or(i32::MAX as usize, |pool| pool.free());
+    set(table, "remainTransientStoreBufferNumbs", free);
+    if let Some(pool) = pool {
+        set(table, "remainHowManyDataToCommit", size_text(pool.uncommitted() as u64));
+    }
 }
 
 fn add_totals(broker: &Broker, table: &mut Table) {

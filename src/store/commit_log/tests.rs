@@ -18,7 +18,7 @@ impl Log {
         let segments = Arc::new(Segments::load(dir, FILE).unwrap());
         let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush, 1 << 20);
         let thread = Some(allocate.start().unwrap());
-        let log = Arc::new(CommitLog::new(segments, allocate.clone(), 0));
+        let log = Arc::new(CommitLog::new(segments, allocate.clone(), 0, None));
         Log { log, allocate, thread }
     }
 
@@ -171,7 +171,7 @@ fn no_next_file_refuses_and_recovers() {
     let segments = Arc::new(Segments::new(&blocker, FILE));
     let allocate = Allocate::new(segments.clone(), FlushDiskType::AsyncFlush, 1 << 20);
     let thread = allocate.start().unwrap();
-    let log = CommitLog::new(segments, allocate.clone(), 0);
+    let log = CommitLog::new(segments, allocate.clone(), 0, None);
     let refused = log.append(Encoded::whole(&mut record(10)), None, &[]);
     assert_eq!(refused, Err(PutStatus::CreateMapedFileFailed));
     std::fs::remove_file(&blocker).unwrap();
