@@ -26,6 +26,8 @@ pub const QUEUE_FILES_MAPPED_MAX: usize = 32_768;
 pub const QUEUE_FILES_KEPT_MAX: usize = 131_072;
 /// Queues of one topic that its sends find without the table: 16 bytes each.
 pub const QUEUES_AT_HAND_MAX: usize = 1024;
+/// Groups whose counters one topic has at hand: 24 bytes each.
+pub const READERS_AT_HAND_MAX: usize = 4;
 /// Files of consume queues that nobody used for this long are unmapped.
 pub const QUEUE_FILES_IDLE: Duration = Duration::from_secs(120);
 /// Threads that read old messages from the disk.

@@ -13,6 +13,7 @@ use super::filters::{self, Filter, Registered};
 use super::hold::Waiting;
 use super::requests::Pool;
 use super::send::{FAQ, forbidden_broker};
+use super::topics::{AtHand, Topic};
 use super::{Broker, answer_to, system_error};
 use crate::base::limits::HELD_PULL_MS_MAX;
 use crate::base::{Error, Result, clock, json};
@@ -42,7 +43,9 @@ const NO_PARSE: &str = "parse the consumer's subscription failed";
 /// What a pull wants, checked.
 struct Wanted<'a> {
     topic: &'a str,
-    group: &'a SubscriptionGroupConfig,
+    /// What else there is of the topic, if it was looked up.
+    at_hand: Option<&'a AtHand>,
+    group: &'a Arc<SubscriptionGroupConfig>,
     queue_id: i32,
     offset: i64,
     max: i32,
@@ -85,6 +88,7 @@ impl Held {
     fn wanted(&self) -> Wanted<'_> {
         Wanted {
             topic: &self.topic,
+            at_hand: None,
             group: &self.group,
             queue_id: self.queue_id,
             offset: self.offset,
@@ -98,9 +102,10 @@ impl Held {
 pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let config = broker.config.get();
     let header = PullMessage::decode(&request.command)?;
-    let (group, filter) = check(broker, &config, request, &header)?;
+    let (group, topic, filter) = check(broker, &config, request, &header)?;
     let wanted = Wanted {
         topic: header.topic,
+        at_hand: topic.at_hand(),
         group: &group,
         queue_id: header.queue_id,
         offset: header.queue_offset,
@@ -113,7 +118,9 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         broker.offsets.commit(header.topic, group, queue_id, header.commit_offset);
     }
     let got = wanted.with_pass(|pass| {
-        broker.store.get_now(wanted.topic, wanted.queue_id, wanted.offset, wanted.max, pass)
+        let queues = wanted.at_hand.map(|at_hand| &at_hand.queues);
+        let Wanted { topic, queue_id, offset, max, .. } = wanted;
+        broker.store.get_now(topic, queue_id, queues, offset, max, pass)
     });
     let wait =
         (header.sys_flag & PULL_SUSPEND != 0).then(|| wait(&config, header.suspend_timeout_millis));
@@ -208,14 +215,14 @@ pub fn again(broker: &Broker, held: Held) {
         return held.silent();
     }
     let (config, name) = (broker.config.get(), &held.group.group_name);
-    let group = match allowed(broker, &config, conn, name, (&held.topic, held.queue_id)) {
-        Ok(group) => group,
+    let (group, topic) = match allowed(broker, &config, conn, name, (&held.topic, held.queue_id)) {
+        Ok(allowed) => allowed,
         Err(error) => {
             let (code, remark) = answer_to(error);
             return held.responder.send(refusal(code, remark));
         }
     };
-    let wanted = Wanted { group: &group, ..held.wanted() };
+    let wanted = Wanted { group: &group, at_hand: topic.at_hand(), ..held.wanted() };
     let got = read(broker, &wanted);
     let reply = answer(broker, &config, &wanted, got);
     held.responder.send(reply);
@@ -238,27 +245,31 @@ pub fn resume(broker: &Arc<Broker>, woken: Vec<Held>) {
     }
 }
 
-/// Everything that refuses a pull, in RocketMQ's order; then its group and filter.
+/// Everything that refuses a pull, in RocketMQ's order; then its group, topic and filter.
 fn check(
     broker: &Broker,
     config: &BrokerConfig,
     request: &Request,
     header: &PullMessage,
-) -> Result<(Arc<SubscriptionGroupConfig>, Option<Filter>)> {
+) -> Result<(Arc<SubscriptionGroupConfig>, Arc<Topic>, Option<Filter>)> {
     let PullMessage { consumer_group, topic, queue_id, .. } = *header;
-    let group = allowed(broker, config, &request.conn, consumer_group, (topic, queue_id))?;
+    let queue = (topic, queue_id);
+    let (group, topic) = allowed(broker, config, &request.conn, consumer_group, queue)?;
+    if let Some(at_hand) = topic.at_hand() {
+        at_hand.prefetch_get(&group, queue_id);
+    }
     let filter = filter_of(broker, config, header, &group)?;
-    Ok((group, filter))
+    Ok((group, topic, filter))
 }
 
-/// The group, if it may read this queue, which is given as topic and queue id.
+/// The group and the topic, if it may read this queue, which is given as topic and queue id.
 fn allowed(
     broker: &Broker,
     config: &BrokerConfig,
     conn: &Conn,
     name: &str,
     queue: (&str, i32),
-) -> Result<Arc<SubscriptionGroupConfig>> {
+) -> Result<(Arc<SubscriptionGroupConfig>, Arc<Topic>)> {
     if config.broker_permission & PERM_READ == 0 {
         return Err(forbidden_broker(config, "pulling"));
     }
@@ -288,7 +299,7 @@ fn allowed(
         );
         return Err(system_error(remark));
     }
-    Ok(group)
+    Ok((group, topic))
 }
 
 /// The answer to filters over properties.
@@ -447,7 +458,12 @@ fn answer(broker: &Broker, config: &BrokerConfig, wanted: &Wanted, got: GetResul
     fields.encode(&mut reply);
     if got.status == GetStatus::Found {
         let (count, bytes) = (got.count as u64, got.bytes as u64);
-        broker.stats.got(wanted.topic, &group.group_name, count, bytes);
+        match wanted.at_hand {
+            Some(AtHand { gets, .. }) => {
+                broker.stats.got_by(gets, wanted.topic, group, count, bytes);
+            }
+            None => broker.stats.got(wanted.topic, &group.group_name, count, bytes),
+        }
         reply.slices = got.slices;
     }
     reply

@@ -37,6 +37,9 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let outcome = SendMessage::decode(command).and_then(|header| {
         let topic = check(broker, &config, request, &header)?;
         let queue_id = queue_of(&topic, header.queue_id)?;
+        if let Some(at_hand) = topic.at_hand() {
+            at_hand.prefetch_put(queue_id);
+        }
         if header.batch || command.code == codes::SEND_BATCH_MESSAGE {
             batch(broker, &config, request, &header, &topic, queue_id)
         } else {

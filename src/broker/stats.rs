@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::base::limits::STATS_ITEMS_MAX;
+use crate::base::limits::{READERS_AT_HAND_MAX, STATS_ITEMS_MAX};
 use crate::base::{HotMap, clock};
 use crate::message::topic;
+use crate::protocol::body::group::SubscriptionGroupConfig;
+use crate::sys::vector;
 
 /// How often `Stats::sample` is to be called.
 pub const SAMPLE_PERIOD: Duration = Duration::from_secs(10);
@@ -71,14 +73,63 @@ enum Number {
     Size,
 }
 
+/// A group as it is configured, and the counters of what it takes of a topic.
+type Reader = (Arc<SubscriptionGroupConfig>, Arc<Item>);
+
+/// The groups that were first to take messages of one topic: they need no look-up in `Stats`. One
+/// that is configured anew is another one here.
+#[derive(Default)]
+pub struct Readers([OnceLock<Reader>; READERS_AT_HAND_MAX]);
+
+impl Readers {
+    fn get(&self, group: &Arc<SubscriptionGroupConfig>) -> Option<&Arc<Item>> {
+        let known = self.0.iter().map_while(OnceLock::get);
+        known.filter(|(known, _)| Arc::ptr_eq(known, group)).map(|(_, item)| item).next()
+    }
+
+    /// Unless there are as many already.
+    fn keep(&self, group: &Arc<SubscriptionGroupConfig>, item: Arc<Item>) {
+        let mut reader = (group.clone(), item);
+        for place in &self.0 {
+            match place.set(reader) {
+                Ok(()) => return,
+                Err(not_kept) => reader = not_kept,
+            }
+        }
+    }
+
+    /// Has the processor load the counters of a group.
+    pub fn prefetch(&self, group: &Arc<SubscriptionGroupConfig>) {
+        self.get(group).map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all);
+    }
+}
+
 type Items = HotMap<Box<str>, Arc<Item>>;
+
+/// The counters of topics by group.
+#[derive(Default)]
+struct Nested {
+    topics: HotMap<Box<str>, Items>,
+    /// Of all of them.
+    count: usize,
+}
+
+impl Nested {
+    fn get(&self, topic: &str, group: &str) -> Option<&Arc<Item>> {
+        self.topics.get(topic)?.get(group)
+    }
+
+    fn items(&self) -> impl Iterator<Item = &Arc<Item>> {
+        self.topics.values().flat_map(HotMap::values)
+    }
+}
 
 /// The counters of this broker.
 #[derive(Default)]
 pub struct Stats {
     topic_puts: RwLock<Items>,
-    group_gets: RwLock<HotMap<Box<str>, Items>>,
-    send_backs: RwLock<HotMap<Box<str>, Items>>,
+    group_gets: RwLock<Nested>,
+    send_backs: RwLock<Nested>,
     samples: AtomicU64,
     days: Mutex<Days>,
 }
@@ -188,6 +239,25 @@ impl Stats {
         }
     }
 
+    /// The same, with the counters at hand from the second time on.
+    pub fn got_by(
+        &self,
+        readers: &Readers,
+        topic: &str,
+        group: &Arc<SubscriptionGroupConfig>,
+        messages: u64,
+        bytes: u64,
+    ) {
+        if let Some(item) = readers.get(group) {
+            return item.add(messages, bytes);
+        }
+        let (topic, name) = (counted(topic), counted(&group.group_name));
+        if let Some(item) = find_or_create_nested(&self.group_gets, topic, name) {
+            item.add(messages, bytes);
+            readers.keep(group, item);
+        }
+    }
+
     /// A message sent back and stored: SNDBCK_PUT_NUMS.
     pub fn sent_back(&self, topic: &str, group: &str) {
         let (topic, group) = (counted(topic), counted(group));
@@ -203,8 +273,7 @@ impl Stats {
         puts.values().for_each(|item| item.sample(now_ms, round));
         for nested in [&self.group_gets, &self.send_backs] {
             let nested = nested.read().unwrap_or_else(PoisonError::into_inner);
-            let items = nested.values().flat_map(HotMap::values);
-            items.for_each(|item| item.sample(now_ms, round));
+            nested.items().for_each(|item| item.sample(now_ms, round));
         }
         drop(puts);
         self.roll_day(local_day(now_ms));
@@ -237,15 +306,13 @@ impl Stats {
     /// Messages handed to consumers since the start.
     pub fn total_got(&self) -> u64 {
         let gets = self.group_gets.read().unwrap_or_else(PoisonError::into_inner);
-        let items = gets.values().flat_map(HotMap::values);
-        items.map(|item| item.nums.load(Ordering::Relaxed)).sum()
+        gets.items().map(|item| item.nums.load(Ordering::Relaxed)).sum()
     }
 
     /// Messages a second that a group took of a topic in the last minute.
     pub fn consume_tps(&self, topic: &str, group: &str) -> f64 {
         let gets = self.group_gets.read().unwrap_or_else(PoisonError::into_inner);
-        let item = gets.get(topic).and_then(|groups| groups.get(group));
-        item.map_or(0.0, |item| item.view(Number::Nums).minute.tps)
+        gets.get(topic, group).map_or(0.0, |item| item.view(Number::Nums).minute.tps)
     }
 
     /// A statistic by RocketMQ's name and key (`topic`, `topic@group`); `None` when unknown.
@@ -254,10 +321,10 @@ impl Stats {
             let puts = self.topic_puts.read().unwrap_or_else(PoisonError::into_inner);
             puts.get(key).map(|item| item.view(number))
         };
-        let nested = |table: &RwLock<HotMap<Box<str>, Items>>, number| {
+        let nested = |table: &RwLock<Nested>, number| {
             let (topic, group) = key.rsplit_once('@')?;
             let table = table.read().unwrap_or_else(PoisonError::into_inner);
-            table.get(topic)?.get(group).map(|item| item.view(number))
+            table.get(topic, group).map(|item| item.view(number))
         };
         match name {
             "TOPIC_PUT_NUMS" => topic_puts(Number::Nums),
@@ -281,22 +348,24 @@ fn find_or_create(items: &RwLock<Items>, key: &str) -> Option<Arc<Item>> {
     Some(items.entry(key.into()).or_default().clone())
 }
 
-fn find_or_create_nested(
-    nested: &RwLock<HotMap<Box<str>, Items>>,
-    outer: &str,
-    inner: &str,
-) -> Option<Arc<Item>> {
+fn find_or_create_nested(nested: &RwLock<Nested>, topic: &str, group: &str) -> Option<Arc<Item>> {
     let table = nested.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(item) = table.get(outer).and_then(|items| items.get(inner)) {
+    if let Some(item) = table.get(topic, group) {
         return Some(item.clone());
     }
     drop(table);
-    let mut table = nested.write().unwrap_or_else(PoisonError::into_inner);
-    let count: usize = table.values().map(HotMap::len).sum();
-    if count >= STATS_ITEMS_MAX {
+    let table = &mut *nested.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(item) = table.get(topic, group) {
+        return Some(item.clone());
+    }
+    // Counted here: to count them each time would take longer with each topic.
+    if table.count >= STATS_ITEMS_MAX {
         return None;
     }
-    Some(table.entry(outer.into()).or_default().entry(inner.into()).or_default().clone())
+    table.count += 1;
+    let item = Arc::<Item>::default();
+    table.topics.entry(topic.into()).or_default().insert(group.into(), item.clone());
+    Some(item)
 }
 
 /// A number that differs between local days.
@@ -339,6 +408,25 @@ mod tests {
         assert_eq!(stats.view("GROUP_GET_SIZE", "T@h").unwrap().minute.sum, 100);
         assert_eq!(stats.view("SNDBCK_PUT_NUMS", "T@g").unwrap().minute.sum, 1);
         assert_eq!(stats.total_got(), 33);
+    }
+
+    #[test]
+    fn groups_at_hand_are_counted_with_all_others() {
+        let (stats, readers) = (Stats::default(), Readers::default());
+        let group = |name: String| Arc::new(SubscriptionGroupConfig::new(&name));
+        let groups: Vec<_> = (0..READERS_AT_HAND_MAX + 2).map(|n| group(format!("g{n}"))).collect();
+        for _ in 0..3 {
+            groups.iter().for_each(|group| stats.got_by(&readers, "T", group, 2, 200));
+        }
+        let at_hand = groups.iter().filter(|group| readers.get(group).is_some());
+        assert_eq!(at_hand.count(), READERS_AT_HAND_MAX);
+        // Configured anew, and one that is not at hand.
+        stats.got_by(&readers, "T", &group("g0".to_owned()), 1, 100);
+        stats.got("T", "g1", 1, 100);
+        stats.sample(1_000_000);
+        let sum = |key: &str| stats.view("GROUP_GET_NUMS", key).unwrap().minute.sum;
+        assert_eq!((sum("T@g0"), sum("T@g1"), sum("T@g2"), sum("T@g5")), (7, 7, 6, 6));
+        assert_eq!(stats.group_gets.read().unwrap().count, groups.len());
     }
 
     #[test]

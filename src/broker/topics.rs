@@ -5,16 +5,18 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use super::stats::Item;
+use super::stats::{Item, Readers};
 use crate::base::limits::TOPICS_MAX;
 use crate::base::persist::{self, VersionedFile};
 use crate::base::{Error, HotMap, Result, clock, json};
 use crate::config::BrokerConfig;
 use crate::message::flags::{PERM_INHERIT, PERM_READ, PERM_WRITE, TOPIC_UNIT, TOPIC_UNIT_SUB};
 use crate::message::topic;
+use crate::protocol::body::group::SubscriptionGroupConfig;
 use crate::protocol::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 use crate::protocol::code::response;
 use crate::store::QueuesAtHand;
+use crate::sys::vector;
 
 const RW: i32 = PERM_READ | PERM_WRITE;
 
@@ -33,14 +35,31 @@ pub struct Topic {
 pub struct AtHand {
     /// Of `Stats`.
     pub puts: OnceLock<Arc<Item>>,
+    /// Of `Stats`, by group.
+    pub gets: Readers,
     /// Of the store.
     pub queues: QueuesAtHand,
+}
+
+impl AtHand {
+    /// Has the processor load what a send will need.
+    pub fn prefetch_put(&self, queue_id: i32) {
+        self.puts.get().map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all);
+        self.queues.prefetch(queue_id);
+    }
+
+    /// Has the processor load what a pull by this group will need.
+    pub fn prefetch_get(&self, group: &Arc<SubscriptionGroupConfig>, queue_id: i32) {
+        self.gets.prefetch(group);
+        self.queues.prefetch_units(queue_id);
+    }
 }
 
 impl Topic {
     fn stored(config: TopicConfig) -> Arc<Topic> {
         let queues = QueuesAtHand::new(usize::try_from(config.write_queue_nums).unwrap_or(0));
-        Arc::new(Topic { config, at_hand: Some(AtHand { puts: OnceLock::new(), queues }) })
+        let at_hand = AtHand { puts: OnceLock::new(), gets: Readers::default(), queues };
+        Arc::new(Topic { config, at_hand: Some(at_hand) })
     }
 
     /// What else there is of it, if it is in the table.
@@ -148,7 +167,10 @@ impl Topics {
             return Some(Arc::new(Topic { config: new_topic(name, 1, RW, 0), at_hand: None }));
         }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.table.get(name).cloned()
+        let topic = state.table.get(name)?;
+        // Counting a reference makes the processor wait for what it has under way: all at once.
+        vector::prefetch_all(Arc::as_ptr(topic));
+        Some(topic.clone())
     }
 
     /// Whether the table has it: light queues are in none.

@@ -48,8 +48,23 @@ impl QueuesAtHand {
 
     /// The queue, unless its topic was deleted since.
     pub(super) fn get(&self, queue_id: i32) -> Option<&Arc<Queue>> {
-        let queue = self.queues.get()?.get(usize::try_from(queue_id).ok()?)?.get()?;
+        let queue = self.any(queue_id)?;
         (!queue.is_deleted()).then_some(queue)
+    }
+
+    fn any(&self, queue_id: i32) -> Option<&Arc<Queue>> {
+        self.queues.get()?.get(usize::try_from(queue_id).ok()?)?.get()
+    }
+
+    /// Has the processor load the queue, which is not looked at.
+    pub fn prefetch(&self, queue_id: i32) {
+        self.any(queue_id).map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all);
+    }
+
+    /// The same, and what a read near its end will need.
+    pub fn prefetch_units(&self, queue_id: i32) {
+        self.prefetch(queue_id);
+        self.any(queue_id).into_iter().for_each(|queue| queue.prefetch());
     }
 
     pub(super) fn keep(&self, queue: &Arc<Queue>) {

@@ -10,6 +10,7 @@ use super::commit_log::CommitLog;
 use super::consume_queue::{Queue, Unit};
 use super::consume_queue_ext::{self, ExtUnit};
 use super::mapped::MappedFile;
+use super::queues::QueuesAtHand;
 use super::status::GetStatus;
 use crate::base::slice::Slice;
 use crate::config::{BrokerConfig, BrokerRole, StoreConfig};
@@ -89,24 +90,35 @@ impl Store {
         pass: &Pass,
     ) -> GetResult {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, pass, true);
+        let queue = self.queues.get(topic, queue_id);
+        let result = self.look_up(queue.as_ref(), offset, max_count, pass, true);
         let result = result.expect("a get that may wait has a result");
         self.stats.get(result.count.into(), began.elapsed());
         result
     }
 
     /// The same without waiting for the disk: `None` when something has to be read from there, by
-    /// `warm` on a thread that may wait.
+    /// `warm` on a thread that may wait. From one of the queues at hand if its caller has them.
     pub fn get_now(
         &self,
         topic: &str,
         queue_id: i32,
+        at_hand: Option<&QueuesAtHand>,
         offset: i64,
         max_count: i32,
         pass: &Pass,
     ) -> Option<GetResult> {
         let began = Instant::now();
-        let result = self.look_up(topic, queue_id, offset, max_count, pass, false)?;
+        let found;
+        let queue = match at_hand.and_then(|queues| queues.get(queue_id)) {
+            Some(queue) => Some(queue),
+            None => {
+                found = self.queues.get(topic, queue_id);
+                found.iter().for_each(|queue| at_hand.iter().for_each(|all| all.keep(queue)));
+                found.as_ref()
+            }
+        };
+        let result = self.look_up(queue, offset, max_count, pass, false)?;
         self.stats.get(result.count.into(), began.elapsed());
         Some(result)
     }
@@ -114,8 +126,7 @@ impl Store {
     /// `None`: this has to wait for the disk, and may not.
     fn look_up(
         &self,
-        topic: &str,
-        queue_id: i32,
+        queue: Option<&Arc<Queue>>,
         offset: i64,
         max_count: i32,
         pass: &Pass,
@@ -124,7 +135,7 @@ impl Store {
         let config = self.config.get();
         let at_master = |next| if keeps_offset(&config) { offset } else { next };
         let nothing = |status, next, range| Some(GetResult::empty(status, at_master(next), range));
-        let Some(queue) = self.queues.get(topic, queue_id) else {
+        let Some(queue) = queue else {
             return nothing(GetStatus::NoMessageInQueue, 0, (0, 0));
         };
         if offset >= queue.max_offset() {
@@ -153,17 +164,17 @@ impl Store {
         let check_below = limits.cold_below.max(self.written_from);
         let mut ahead = None;
         if !may_wait {
-            let wanted = Wanted { queue: &queue, offset, units: &units, limits: &limits, pass };
+            let wanted = Wanted { queue, offset, units: &units, limits: &limits, pass };
             match self.place(&wanted, check_below) {
                 Place::Memory { ahead: next } => ahead = next,
                 Place::Disk => return None,
             }
         }
         let check = |offset, unit: Unit| match unit.physical_offset < check_below {
-            true => self.checked(&queue, offset, unit),
+            true => self.checked(queue, offset, unit),
             false => Some(unit),
         };
-        let mut scan = Scan::new(&self.log, &queue, &limits);
+        let mut scan = Scan::new(&self.log, queue, &limits);
         let mut scanned = 0;
         for unit in units.iter().take(limits.units()) {
             if !scan.unit(unit, pass, |unit| check(offset + scanned, unit)) {

@@ -133,7 +133,7 @@ fn a_get_does_not_wait_for_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let Some(store) = cold_store(dir.path()) else { return };
     let pass = Pass { tags: &all, ext: None, properties: None };
-    let now = |offset| -> Option<GetResult> { store.get_now("T", 0, offset, 1, &pass) };
+    let now = |offset| -> Option<GetResult> { store.get_now("T", 0, None, offset, 1, &pass) };
     assert!(now(0).is_none(), "on the disk only");
     store.warm("T", 0, 0, &all).unwrap();
     let read = |offset: i64| {
@@ -164,7 +164,7 @@ fn what_was_just_written_is_not_asked_for() {
     put(&store, &message("T", 0, b"x"));
     settle(&store);
     let pass = Pass { tags: &all, ext: None, properties: None };
-    let got = store.get_now("T", 0, 0, 1, &pass).unwrap();
+    let got = store.get_now("T", 0, None, 0, 1, &pass).unwrap();
     assert_eq!((offsets(&got), got.ahead), (vec![0], None));
     store.stop();
 }
@@ -214,7 +214,7 @@ fn a_filter_of_properties_looks_only_at_what_is_in_memory() {
     let nothing = |_: &str| false;
     let looks_in = Pass { tags: &all, ext: None, properties: Some(&nothing) };
     let by_code = Pass { tags: &all, ext: None, properties: None };
-    let is_there = |pass: &Pass| store.get_now("T", 0, 0, 1, pass).is_some();
+    let is_there = |pass: &Pass| store.get_now("T", 0, None, 0, 1, pass).is_some();
     store.warm("T", 0, 0, &all).unwrap();
     assert!(is_there(&by_code));
     assert!(!is_there(&looks_in), "it goes through all 800 messages");
@@ -238,7 +238,7 @@ fn a_reader_of_what_is_in_memory_is_remembered() {
     store.start().unwrap();
     let pass = Pass { tags: &all, ext: None, properties: None };
     let read = |offset| {
-        let got = store.get_now("T", 0, offset, 2, &pass).expect("in memory");
+        let got = store.get_now("T", 0, None, offset, 2, &pass).expect("in memory");
         assert_eq!((got.next_begin_offset, got.ahead), (offset + 2, None));
         let readers = store.cold.readers();
         let reader = readers.back().unwrap();
