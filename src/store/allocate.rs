@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::cold;
-use super::mapped::{MappedFile, PAGE_BYTES};
+use super::mapped::MappedFile;
 use super::segments::Segments;
 use super::status::PutStatus;
 use crate::base::error::IoContext;
@@ -269,7 +269,7 @@ impl Allocate {
         }
         // Also when not all could be warmed: or each append would ask again.
         self.warm.fetch_max(goal, Ordering::Relaxed);
-        locked.release_before(writer, self.window as usize);
+        locked.release_before(writer);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -330,22 +330,56 @@ impl Locked {
         }
     }
 
-    /// Unlocks what the writer has left behind, a whole window at a time.
-    fn release_before(&mut self, writer: i64, window: usize) {
+    /// Unlocks what the writer has left behind, whole large folios only: in the middle of one the
+    /// kernel would take it out of the page table, and the writer would meet a fault for each of
+    /// its pages.
+    fn release_before(&mut self, writer: i64) {
         while let Some((file, from)) = self.files.front_mut() {
-            let until = (writer - file.start()).clamp(0, file.size() as i64) as usize;
-            if until < file.size() && until < *from + window {
+            let behind = (writer - file.start()).clamp(0, file.size() as i64);
+            let until = match behind as usize {
+                all if all == file.size() => all,
+                part => part - part % FOLIO_STEP_BYTES as usize,
+            };
+            if until <= *from {
                 return;
             }
             if let Err(e) = file.unlock(*from..until) {
                 log::debug!(target: "store", "munlock {}: {e}", file.path().display());
             }
-            *from = until / PAGE_BYTES * PAGE_BYTES;
+            *from = until;
             if until == file.size() {
                 self.files.pop_front();
             } else {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_writer_has_left_is_unlocked_by_whole_folios() {
+        const FOLIO: i64 = FOLIO_STEP_BYTES;
+        let dir = tempfile::tempdir().unwrap();
+        let mut locked = Locked::default();
+        // No more than a process may lock without a privilege.
+        for (name, start) in [("a", FOLIO), ("b", FOLIO + 3 * FOLIO / 2)] {
+            let size = 3 * FOLIO as usize / 2;
+            locked.add(&Arc::new(MappedFile::create(&dir.path().join(name), start, size).unwrap()));
+        }
+        let mut left = |written: i64| {
+            locked.release_before(FOLIO + written);
+            locked.files.iter().map(|(_, from)| *from as i64).collect::<Vec<_>>()
+        };
+        assert_eq!(left(FOLIO - 1), [0, 0]);
+        assert_eq!(left(FOLIO + 5000), [FOLIO, 0]);
+        assert_eq!(left(3 * FOLIO / 2 - 1), [FOLIO, 0]);
+        // The last of a file may be half a one.
+        assert_eq!(left(3 * FOLIO / 2), [0]);
+        assert_eq!(left(5 * FOLIO / 2), [FOLIO]);
+        assert_eq!(left(3 * FOLIO), [0; 0]);
     }
 }
