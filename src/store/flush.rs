@@ -22,6 +22,12 @@ use crate::config::{BrokerConfig, FlushDiskType, Live};
 const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Flushes over which what is usual is averaged.
 const USUAL_OF: i64 = 16;
+/// What is written at once while no send waits for it: the kernel lets no other thread have the
+/// processor meanwhile.
+const STEP_BYTES: i64 = 1024 * 1024;
+/// So many steps at most, which get longer: who is behind is not to fall back further.
+const STEPS_MAX: i64 = 64;
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the flush thread of the commit log works on.
 pub struct Flush {
@@ -100,10 +106,33 @@ impl Flush {
         if from >= to {
             return Ok(());
         }
-        self.log.segments().flush(from, to)?;
-        self.durable.set_flushed(to);
+        self.flush_steps(from, to)?;
         if least_pages == 0 && store_timestamp > 0 {
             self.checkpoint.physic.store(store_timestamp, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Flushes these bytes: with sends that wait at once, otherwise step by step.
+    fn flush_steps(&self, from: i64, to: i64) -> Result<()> {
+        let step = match self.config.get().store.flush_disk_type {
+            FlushDiskType::SyncFlush => to - from,
+            FlushDiskType::AsyncFlush => STEP_BYTES.max((to - from) / STEPS_MAX),
+        };
+        let mut at = from;
+        while at < to {
+            let end = match at + step {
+                // No page twice.
+                end if end < to => end - end % PAGE_BYTES as i64,
+                _ => to,
+            };
+            self.log.segments().flush(at, end)?;
+            self.durable.set_flushed(end);
+            at = end;
+            // Not when stopping.
+            if at < to {
+                self.durable.wait(STEP_PAUSE);
+            }
         }
         Ok(())
     }
@@ -215,8 +244,9 @@ mod tests {
     use std::fs;
 
     use super::super::{Store, fixture, layout};
+    use super::*;
     use crate::message::MessageRef;
-    use crate::sys::faults;
+    use crate::sys::faults::{self, Change};
 
     /// Puts messages with keys, enough to fill an index file, and flushes the log.
     fn put_some(store: &Store) {
@@ -228,6 +258,35 @@ mod tests {
         }
         store.reput.catch_up();
         store.flush().round(0);
+    }
+
+    #[test]
+    fn the_log_is_flushed_in_steps_unless_sends_wait_for_it() {
+        for (kind, steps) in [(FlushDiskType::AsyncFlush, 3), (FlushDiskType::SyncFlush, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = fixture::config(dir.path());
+            config.store.mapped_file_size_commit_log = 4 * STEP_BYTES as i32;
+            config.store.flush_disk_type = kind;
+            let store = fixture::open_with(config, |_| ());
+            store.allocate.make_next();
+            let body = vec![1; STEP_BYTES as usize / 4];
+            for _ in 0..10 {
+                fixture::put(&store, &fixture::message("T", 0, &body));
+            }
+            faults::record();
+            store.flush().round(0);
+            let synced: Vec<_> = faults::recording()
+                .into_iter()
+                .filter_map(|change| match change {
+                    Change::Sync(_, range) => Some(range.start as i64..range.end as i64),
+                    _ => None,
+                })
+                .collect();
+            let end = store.max_physical_offset();
+            assert_eq!((synced.len(), synced[0].start, synced[steps - 1].end), (steps, 0, end));
+            assert!(synced.windows(2).all(|two| two[0].end == two[1].start), "{synced:?}");
+            assert_eq!(store.flushed_offset(), end);
+        }
     }
 
     #[test]
