@@ -175,7 +175,8 @@ fn flags_of(path: &Path) -> Vec<String> {
     let mut of_file = false;
     let mut found = Vec::new();
     for line in maps.lines() {
-        if line.contains(" rw-s ") || line.contains(" r--") || line.contains("---p") {
+        // What stands before the values of a mapping, of whatever kind.
+        if !line.split(' ').next().is_some_and(|word| word.ends_with(':')) {
             of_file = line.ends_with(path.to_str().unwrap());
         } else if of_file && let Some(flags) = line.strip_prefix("VmFlags:") {
             found.push(flags.to_owned());
