@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import peers
 from brokers import max_offset, runtime_info
 from harness import LONGEST, P999, check, command, files_of, fill, forget, median, memory_backed
 from harness import mqbench, words
@@ -27,16 +28,15 @@ PROBE_RATE, RECORD_BYTES = 20_000, 1250
 # Of one look at the probe; ten files go one by one.
 SECONDS, DELETION_SECONDS = 4, 10
 # Times that a segment ends beside the probe, and that it is looked at beside the reader.
-ROLLS, READS = 6, 4
+ROLLS, READS = 5, 4
 QUIET, ROLL, COLD, DELETION = "nothing", "a new segment", "a cold reader", "deletion"
 
 
-class Side:
-    """One broker, and what the probe found beside each thing."""
+class Probed:
+    """A server, and what the probe found beside each thing."""
 
     def __init__(self, bench, server):
-        self.bench, self.server = bench, server
-        self.found, self.times, self.notes = {}, {}, {}
+        self.bench, self.server, self.found = bench, server, {}
 
     def probe(self, beside, seconds=SECONDS):
         load = words(f"send -t Probe --rate {PROBE_RATE} --warmup 0.5 --limit-seconds 0")
@@ -47,6 +47,22 @@ class Side:
     def figure(self, beside, figure):
         """The median of all times that the probe was looked at beside something."""
         return median([run[figure] for run in self.found[beside]])
+
+
+class Empty(Probed):
+    """A server that only answers."""
+
+    def rolls(self):
+        """It has no segments: the quiet value."""
+        self.probe(QUIET)
+
+
+class Side(Probed):
+    """One broker, and what else was found."""
+
+    def __init__(self, bench, server):
+        super().__init__(bench, server)
+        self.times, self.notes = {}, {}
 
     def log_end(self):
         return int(runtime_info(self.server.port)["commitLogMaxOffset"])
@@ -159,9 +175,9 @@ def cold_reads(sides):
             raise RuntimeError(f"{side.server.name}: nothing was read from the disk")
 
 
-def measured(sides, full):
-    """Everything, on both brokers."""
-    in_turn(sides, ROLLS, Side.rolls)
+def measured(sides, full, empty):
+    """Everything, on both brokers, and in between what the machine does to any server."""
+    in_turn([*sides, empty], ROLLS, lambda side: side.rolls())
     for side, size in zip(sides, (full, FULL)):
         side.fill_to(size)
     sides[0].starts()
@@ -169,7 +185,7 @@ def measured(sides, full):
     in_turn(sides, 1, Side.deletion)
 
 
-def rows_of(ours, java):
+def rows_of(ours, java, empty):
     """The table, and the checks."""
     table, checks = [], []
     for name in ours.found:
@@ -189,6 +205,8 @@ def rows_of(ours, java):
             quiet = ours.figure(QUIET, P999)
             checks.append(check(f"p99.9 beside {name}, to quiet", p999 / quiet, "≤", 2))
             checks.append(check(f"longest beside {name}, to Java's", longest / others, "≤", 0.25))
+    row = {"beside": "nothing, an empty server", "times": len(empty.found[QUIET])}
+    table.append({**row, **{figure: empty.figure(QUIET, figure) for figure in (P999, LONGEST)}})
     for name, side in (("ours", ours), ("Java", java)):
         read = median(side.notes["read"])
         table.append({"beside": f"the cold reader, MB/s from the disk, {name}: {read:.0f}"})
@@ -216,17 +234,21 @@ def starts_of(ours, java):
 
 def storage(bench):
     """Both brokers run, and the probe is sent to one at a time."""
+    full = 50 * GIB if bench.options.full else FULL
     with memory_backed(), bench.broker("ours", CONF) as one, bench.broker("java", CONF) as other:
         ours, java = Side(bench, one), Side(bench, other)
-        measured([ours, java], 50 * GIB if bench.options.full else FULL)
-    (beside, checks), (starts, more) = rows_of(ours, java), starts_of(ours, java)
+        with peers.empty_server() as server:
+            empty = Empty(bench, server)
+            measured([ours, java], full, empty)
+    (beside, checks), (starts, more) = rows_of(ours, java, empty), starts_of(ours, java)
     return {
         "title": "A large store",
         "how": f"{PROBE_RATE:,} sends a second of 1 KiB in an open loop, for {SECONDS} s beside "
         f"what a row says, {DELETION_SECONDS} s beside deletion, ours and Java's in turn as often "
         "as it says. All figures are medians over these; so is the longest send, which is a "
         "maximum each time. Segments of 1 GiB, all free memory touched before. Before the cold "
-        "reader the kernel forgot all pages of the stores; ten files are deleted once.",
+        "reader the kernel forgot all pages of the stores; ten files are deleted once. The empty "
+        "server only answers: what it shows is the machine's and the load client's.",
         "rows": beside + starts,
         "checks": checks + more,
     }
