@@ -216,9 +216,7 @@ fn counted(name: &str) -> &str {
 impl Stats {
     /// A stored send: TOPIC_PUT_NUMS, TOPIC_PUT_SIZE, BROKER_PUT_NUMS.
     pub fn put(&self, topic: &str, messages: u64, bytes: u64) {
-        if let Some(item) = find_or_create(&self.topic_puts, counted(topic)) {
-            item.add(messages, bytes);
-        }
+        self.put_to(&OnceLock::new(), topic, messages, bytes);
     }
 
     /// The same, with the counters at hand from the second time on.

@@ -18,7 +18,7 @@ use crate::base::Result;
 use crate::base::clock;
 use crate::base::error::IoContext;
 use crate::message::topic::{java_hash, java_hash_on};
-use crate::sys;
+use crate::sys::{self, vector};
 
 /// Digits of a file's name.
 const NAME_DIGITS: usize = 17;
@@ -174,6 +174,14 @@ impl Index {
         message
             .each()
             .try_for_each(|key| self.put_key(&mut last, message, key_hash(message.topic, key)))
+    }
+
+    /// Has the processor load what `put` will look at for these topics and keys.
+    pub fn prefetch<'a>(&self, keys: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let Some(last) = self.last() else { return };
+        for (topic, key) in keys {
+            vector::prefetch(last.file.address(last.slot_at(key_hash(topic, key))));
+        }
     }
 
     /// Adds the message's keys that are not there: for records met again in recovery. The entry

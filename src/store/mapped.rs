@@ -130,9 +130,9 @@ impl MappedFile {
         self.wrote.load(Ordering::Acquire)
     }
 
-    /// Where in memory the next bytes go, for a prefetch.
-    pub fn next_address(&self) -> usize {
-        self.map.as_ptr().addr() + self.wrote.load(Ordering::Relaxed)
+    /// Where in memory a byte is, for a prefetch.
+    pub fn address(&self, position: usize) -> usize {
+        self.map.as_ptr().addr() + position
     }
 
     /// Whether no byte is left to append to.

@@ -209,7 +209,7 @@ impl Near {
     fn set(&self, last: &Arc<Slot>, file: &Arc<MappedFile>) {
         let place = std::ptr::from_ref(last).addr();
         let found =
-            [place, Arc::as_ptr(last).addr(), Arc::as_ptr(file).addr(), file.next_address()];
+            [place, Arc::as_ptr(last).addr(), Arc::as_ptr(file).addr(), file.address(file.wrote())];
         self.0.iter().zip(found).for_each(|(near, found)| near.store(found, Relaxed));
     }
 

@@ -379,23 +379,31 @@ impl Reput {
         Ok(at > start)
     }
 
-    /// Looks up the queues of the records that stand here, at `position` of the log. One after the
-    /// other each would wait for memory several times.
+    /// Looks up the queues of the records that stand here, at `position` of the log, and has the
+    /// processor load where their unique keys go in the index. One after the other each would wait
+    /// for memory several times.
     fn look_ahead(&self, bytes: &[u8], position: i64, round: &mut Round) {
         let mut at = 0;
         let records = std::iter::from_fn(|| {
             let Checked::Record(record) = RecordView::parse(bytes.get(at..)?, false) else {
                 return None;
             };
-            let place = (position + at as i64, (record.topic(), record.queue_id()));
+            let position = position + at as i64;
             at += record.total_size() as usize;
-            Some(place)
+            Some((position, record))
         });
-        let (positions, places): (Vec<i64>, Vec<_>) = records.take(AHEAD).unzip();
-        let queues = self.derived.queues.get_all(&places);
+        let records: Vec<_> = records.take(AHEAD).collect();
+        if round.config.store.message_index_enable {
+            self.derived.index.prefetch(records.iter().filter_map(|(_, record)| {
+                let key = property::get(record.properties(), property::UNIQ_KEY)?;
+                Some((record.topic(), key))
+            }));
+        }
+        let places = records.iter().map(|(_, record)| (record.topic(), record.queue_id()));
+        let queues = self.derived.queues.get_all(&places.collect::<Vec<_>>());
         round.ahead.clear();
-        let found = positions.into_iter().zip(queues);
-        round.ahead.extend(found.filter_map(|(position, queue)| Some((position, queue?))));
+        let found = records.iter().zip(queues);
+        round.ahead.extend(found.filter_map(|((position, _), queue)| Some((*position, queue?))));
     }
 
     /// Where to go on after bytes that are no record: at the next record of this file. `None`: a
