@@ -18,9 +18,6 @@ pub const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 pub const RESERVE_STEP_BYTES: usize = 1024 * 1024;
 /// Longest topic name that becomes a directory: what a file system takes.
 pub const TOPIC_DIR_BYTES_MAX: usize = 255;
-/// Files of consume queues that are mapped at a time, and at most half of what the system lets a
-/// process map; those not used for longest are unmapped for others. Each takes some 8 KiB.
-pub const QUEUE_FILES_MAPPED_MAX: usize = 32_768;
 /// Files of consume queues that are not mapped of which up to 32 units are kept in memory, 0.7 KB
 /// each.
 pub const QUEUE_FILES_KEPT_MAX: usize = 131_072;

@@ -180,6 +180,11 @@ section! {
         /// the system permits. Not RocketMQ's.
         commit_log_warm_ahead_bytes: i32 = 33_554_432,
             "commitLogWarmAheadBytes" unit("bytes") within(1_048_576, 1_073_741_824);
+        /// Most consume-queue files that are mapped at a time, but no more than half of what the
+        /// system lets a process map; others are opened for each use, and the last units of such
+        /// wait in memory. Each mapped one takes some 8 KiB. Not RocketMQ's.
+        consume_queue_files_mapped_max: i32 = 32_768,
+            "consumeQueueFilesMappedMax" within(1, 1_048_576);
         /// Let a slave correct the offset of a pull.
         offset_check_in_slave: bool = false, "offsetCheckInSlave" live;
         /// Sends are refused when the disk is fuller than this; 35 to 90 count. RocketMQ 5's key.

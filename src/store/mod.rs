@@ -431,6 +431,7 @@ fn load_derived(
         stands || is_gone(topic, id, offset, unit)
     };
     let queue_bytes = config.mapped_file_size_consume_queue.max(1) as usize;
+    let mapped = config.consume_queue_files_mapped_max.max(1) as usize;
     let (dir, ext) = (layout::consume_queue_dir(&root), ext_files(config, &root));
     // What is read of the log after a crash is dispatched again anyway. Units are kept all the
     // same, for they know the places of records whose own are damaged; but not without what stands
@@ -438,7 +439,7 @@ fn load_derived(
     let end = if clean || ext.is_none() { found.end } else { found.from };
     let unsure_from = if clean { i64::MAX } else { found.from };
     let view = LogView { min, end, unsure_from, stands: &stands };
-    let (queues, mut damaged_from) = QueueTable::load(&dir, queue_bytes, ext, &view)?;
+    let (queues, mut damaged_from) = QueueTable::load(&dir, queue_bytes, mapped, ext, &view)?;
     if segments.is_empty() {
         queues.destroy_all()?;
     }

@@ -14,9 +14,7 @@ use super::ends::Ends;
 use super::queue_files::{Maps, QueueFiles, remove_segments};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
-use crate::base::limits::{
-    QUEUE_FILES_KEPT_MAX, QUEUE_FILES_MAPPED_MAX, QUEUES_AT_HAND_MAX, TOPIC_DIR_BYTES_MAX,
-};
+use crate::base::limits::{QUEUE_FILES_KEPT_MAX, QUEUES_AT_HAND_MAX, TOPIC_DIR_BYTES_MAX};
 use crate::base::{Error, HotMap, Result};
 use crate::message::topic;
 use crate::sys::{self, vector};
@@ -105,11 +103,13 @@ struct Looked {
 
 impl QueueTable {
     /// The queues found below `dir` as `<topic>/<queueId>/`, as far as the log has their messages.
-    /// `file_bytes` is the length of each file, rounded up to whole units. Also says from which
-    /// physical offset on the log must be dispatched again for queues that were damaged.
+    /// `file_bytes` is the length of each file, rounded up to whole units; at most `mapped` are
+    /// mapped. Also says from which physical offset on the log must be dispatched again for queues
+    /// that were damaged.
     pub fn load(
         dir: &Path,
         file_bytes: usize,
+        mapped: usize,
         ext: Option<ExtFiles>,
         log: &LogView<'_>,
     ) -> Result<(QueueTable, i64)> {
@@ -117,7 +117,7 @@ impl QueueTable {
             dir: dir.to_path_buf(),
             ext,
             file_bytes: file_bytes.max(1).next_multiple_of(UNIT_BYTES),
-            maps: Maps::new(mapped_max(), QUEUE_FILES_KEPT_MAX),
+            maps: Maps::new(mapped_max(mapped), QUEUE_FILES_KEPT_MAX),
             topics: RwLock::default(),
             deleting: Mutex::default(),
             forgotten: AtomicBool::new(false),
@@ -463,20 +463,9 @@ impl QueueTable {
     }
 }
 
-/// How many files may be mapped.
-fn mapped_max() -> usize {
-    #[cfg(test)]
-    if let Some(max) = MAPPED_MAX.get() {
-        return max;
-    }
-    let most = QUEUE_FILES_MAPPED_MAX;
-    sys::host::maps_max().map_or(most, |system| most.min(system / 2))
-}
-
-#[cfg(test)]
-thread_local! {
-    /// For the stores that this thread opens.
-    pub static MAPPED_MAX: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+/// How many files may be mapped of those that the configuration allows.
+fn mapped_max(allowed: usize) -> usize {
+    sys::host::maps_max().map_or(allowed, |system| allowed.min(system / 2))
 }
 
 /// Where a queue is among those of its topic, or would be: at its own number when none is missing.

@@ -3,8 +3,8 @@
     tests/interop/differential.py [--keep] [--show LABEL] [--known]
 
 Cases of run.py: differential/answers, differential/stores (stores.py), differential/rounds
-(rounds.py), differential/filter-data (filterdata.py) and differential/light-queues (lightqueues.py);
-all with run.py --differential.
+(rounds.py), differential/filter-data (filterdata.py), differential/light-queues (lightqueues.py)
+and differential/many-queues (manyqueues.py); all with run.py --differential.
 
 The requests are in requests_*.py. Compared are the answer's code,
 remark, ext fields, body and codec: JSON as data, stored records field by field. Not compared are
@@ -30,6 +30,7 @@ import traceback
 
 import filterdata
 import lightqueues
+import manyqueues
 import requests_broker
 import requests_namesrv
 import rounds
@@ -325,6 +326,7 @@ CASES = {
     "rounds": functools.partial(exchanged, rounds.run),
     "filter-data": functools.partial(exchanged, filterdata.run),
     "light-queues": functools.partial(exchanged, lightqueues.run),
+    "many-queues": functools.partial(exchanged, manyqueues.run),
 }
 
 

@@ -10,11 +10,13 @@ use proptest::prelude::*;
 
 /// 10 units a file.
 const FILE: usize = 200;
+const MAPPED: usize = 1000;
 
 /// With a log from `min` to `end` that has every record.
 fn load(dir: &Path, min: i64, end: i64) -> (QueueTable, i64) {
     let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
-    QueueTable::load(dir, FILE, None, &LogView { min, end, unsure_from: i64::MAX, stands }).unwrap()
+    let view = LogView { min, end, unsure_from: i64::MAX, stands };
+    QueueTable::load(dir, FILE, MAPPED, None, &view).unwrap()
 }
 
 fn open(dir: &tempfile::TempDir) -> (QueueTable, Arc<Queue>) {
@@ -213,7 +215,8 @@ fn the_last_unit_names_a_record_of_its_queue() {
             (topic, id) == ("T", 0) && unit.tags_code < good && offset < good
         };
         let view = LogView { min: 0, end: i64::MAX, unsure_from: i64::MAX, stands };
-        let (table, damaged_from) = QueueTable::load(dir.path(), FILE, None, &view).unwrap();
+        let (table, damaged_from) =
+            QueueTable::load(dir.path(), FILE, MAPPED, None, &view).unwrap();
         assert_eq!(damaged_from, good * 100);
         assert_eq!(table.get("T", 0).unwrap().max_offset(), good);
     }
@@ -591,7 +594,7 @@ fn with_ext(dir: &Path, min: i64, end: i64) -> (QueueTable, Arc<Queue>) {
     let ext = ExtFiles { dir: dir.join("ext"), file_bytes: 4 * 34 + 4 };
     let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
     let view = LogView { min, end, unsure_from: i64::MAX, stands };
-    let (table, _) = QueueTable::load(&dir.join("queue"), FILE, Some(ext), &view).unwrap();
+    let (table, _) = QueueTable::load(&dir.join("queue"), FILE, MAPPED, Some(ext), &view).unwrap();
     let queue = table.get_or_create("T", 0).unwrap();
     (table, queue)
 }

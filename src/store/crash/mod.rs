@@ -16,7 +16,6 @@ use disk::{Disk, Loss, Numbers};
 use run::{Run, Told};
 
 use super::fixture;
-use super::queues::MAPPED_MAX;
 use crate::base::clock;
 use crate::sys::faults;
 
@@ -41,6 +40,8 @@ struct Seed {
     numbers: Numbers,
     sync: bool,
     index_safe: bool,
+    /// Most units wait in memory before they are written.
+    far: bool,
     dirs: [PathBuf; 2],
 }
 
@@ -48,13 +49,16 @@ impl Seed {
     fn new(seed: u64, place: &Path) -> Seed {
         let mut numbers = Numbers::new(seed);
         let (sync, index_safe) = (numbers.one_in(2), numbers.one_in(3));
-        // With every second one most units wait in memory before they are written.
-        MAPPED_MAX.set(seed.is_multiple_of(2).then_some(1));
-        Seed { numbers, sync, index_safe, dirs: ["a", "b"].map(|name| place.join(name)) }
+        let far = seed.is_multiple_of(2);
+        Seed { numbers, sync, index_safe, far, dirs: ["a", "b"].map(|name| place.join(name)) }
     }
 
     fn config(&self, disk: &Path) -> crate::config::BrokerConfig {
-        run::config(&disk.join("store"), self.sync, self.index_safe)
+        let mut config = run::config(&disk.join("store"), self.sync, self.index_safe);
+        if self.far {
+            config.store.consume_queue_files_mapped_max = 1;
+        }
+        config
     }
 
     fn go(&mut self) {
