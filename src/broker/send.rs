@@ -317,20 +317,17 @@ fn finish(
     sent: Sent,
 ) -> Outcome {
     let mut reply = request.command.reply(response::SUCCESS);
-    let Some(wait) = put.wait else {
-        let status = put.status_after(PutStatus::PutOk);
-        answer(broker, config, &mut reply, status, &put, sent);
-        return Outcome::Reply(reply);
-    };
-    let (broker, responder) = (broker.clone(), request.responder());
-    let (topic, Sent { queue_id, messages, .. }) = (sent.topic.to_owned(), sent);
-    let store = broker.store.clone();
-    store.when_durable(
+    let status = put.status_after(PutStatus::PutOk);
+    answer(broker, config, &mut reply, status, &put, sent);
+    let Some(wait) = put.wait else { return Outcome::Reply(reply) };
+    // Written here in full: all answers pass through one thread then.
+    let responder = request.responder();
+    broker.store.when_durable(
         wait,
-        Box::new(move |status| {
-            let status = put.status_after(status);
-            let sent = Sent { topic: &topic, at_hand: None, queue_id, messages };
-            answer(&broker, &broker.config.get(), &mut reply, status, &put, sent);
+        Box::new(move |flush| {
+            if let Some(code) = stored_code(put.status_after(flush)) {
+                reply.code = code;
+            }
             responder.send(reply);
         }),
     );

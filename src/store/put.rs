@@ -183,7 +183,7 @@ impl Store {
         match result {
             Ok(appended) => {
                 self.stats.put(appended.count, appended.size.into(), began.elapsed());
-                stored(config, appended)
+                stored(config, appended, began)
             }
             Err(status) => {
                 self.count_refused(status, checked.is_ok());
@@ -310,11 +310,10 @@ fn record_offsets(records: &[u8]) -> Vec<i64> {
     offsets
 }
 
-fn stored(config: &BrokerConfig, appended: Appended) -> Put {
+fn stored(config: &BrokerConfig, appended: Appended, began: Instant) -> Put {
     let wait = (config.store.flush_disk_type == FlushDiskType::SyncFlush).then(|| WaitFor {
         offset: appended.end(),
-        deadline: Instant::now()
-            + Duration::from_millis(config.store.sync_flush_timeout.max(0) as u64),
+        deadline: began + Duration::from_millis(config.store.sync_flush_timeout.max(0) as u64),
     });
     // There are no slaves yet: a SYNC_MASTER says so.
     let replica = match config.store.broker_role {
