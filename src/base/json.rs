@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::bytes::is_simple;
+use super::bytes::{is_simple, text};
 
 mod read;
 mod scan;
@@ -19,8 +19,8 @@ pub use write::{to_pretty, to_string, to_vec, to_vec_strict};
 
 /// Bytes as text, U+FFFD in place of what is no UTF-8.
 pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
-    // `from_utf8` takes ASCII a word at a time, the lossy one never.
-    match std::str::from_utf8(bytes) {
+    // The lossy one takes ASCII byte by byte.
+    match text(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),
     }

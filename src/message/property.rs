@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::bytes::{self, find_either};
+use crate::base::bytes::{self, Places, places};
 
 /// Between name and value.
 pub const NAME_VALUE_SEPARATOR: char = '\u{1}';
@@ -86,26 +86,40 @@ pub const UNIQ_KEY: &str = "UNIQ_KEY";
 /// Whether the producer waits for flush and replication.
 pub const WAIT: &str = "WAIT";
 
+/// Goes through the pairs of a property string.
+pub struct Pairs<'a> {
+    properties: &'a str,
+    separators: Places<'a>,
+    /// Where the next segment begins.
+    start: usize,
+}
+
 /// The pairs in order, those that are skipped left out. Looks at each byte once.
-pub fn iter(properties: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = properties;
-    std::iter::from_fn(move || {
-        while let Some(end) =
-            find_either(rest.as_bytes(), NAME_VALUE_SEPARATOR as u8, SEPARATOR_BYTE)
-        {
-            let (name, behind) = (&rest[..end], &rest[end + 1..]);
-            if rest.as_bytes()[end] == SEPARATOR_BYTE {
-                rest = behind;
-                continue;
+#[inline(always)]
+pub fn iter(properties: &str) -> Pairs<'_> {
+    let separators = places(properties.as_bytes(), NAME_VALUE_SEPARATOR as u8, SEPARATOR_BYTE);
+    Pairs { properties, separators, start: 0 }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(&'a str, &'a str)> {
+        let text = self.properties;
+        while self.start < text.len() {
+            let mut at = self.separators.next().unwrap_or(text.len());
+            let (name, middle) = (self.start, at);
+            while text.as_bytes().get(at) == Some(&(NAME_VALUE_SEPARATOR as u8)) {
+                at = self.separators.next().unwrap_or(text.len());
             }
-            let end = find(behind, SEPARATOR_BYTE).unwrap_or(behind.len());
-            rest = behind.get(end + 1..).unwrap_or_default();
-            if !name.is_empty() && end > 0 {
-                return Some((name, &behind[..end]));
+            self.start = at + 1;
+            if name < middle && middle + 1 < at {
+                return Some((&text[name..middle], &text[middle + 1..at]));
             }
         }
         None
-    })
+    }
 }
 
 /// What stands between the separators, empty segments left out.
@@ -246,6 +260,17 @@ mod tests {
         assert_eq!(get(text, "v"), Some("x\u{1}y"));
         assert_eq!(iter(text).count(), 3);
         assert_eq!(to_map(text).len(), 2);
+    }
+
+    #[test]
+    fn pairs_are_those_of_the_segments() {
+        let parts = ["\u{1}", "\u{2}", "a", "name", "\u{e9}", "a value that is somewhat longer"];
+        for seed in 0..6_usize.pow(5) {
+            let pick = |at: u32| parts[seed / 6_usize.pow(at % 5) % 6];
+            let text: String = (0..12).map(|at| pick(at * at + at / 5)).collect();
+            let wanted: Vec<_> = segments(&text).filter_map(pair).collect();
+            assert_eq!(iter(&text).collect::<Vec<_>>(), wanted, "{text:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::base::bytes::text;
 use crate::base::limits::{PROPERTIES_BYTES_MAX, RECORD_OVERHEAD_MAX, TOPIC_BYTES_MAX};
 use crate::base::{Error, Result};
 use crate::message::batch::Messages;
@@ -349,7 +350,7 @@ impl<'a> RecordView<'a> {
         let body_start = rest.at;
         let body = rest.take(body_len)?;
         let topic_len = if topic_width == 1 { rest.length::<1>()? } else { rest.length::<2>()? };
-        let topic = std::str::from_utf8(rest.take(topic_len)?).ok()?;
+        let topic = text(rest.take(topic_len)?).ok()?;
         let properties_len = rest.length::<2>()?;
         let properties = rest.take(properties_len)?;
         let end = rest.at;
@@ -447,7 +448,7 @@ impl<'a> RecordView<'a> {
 
     /// Property string; a batch may have brought bytes that are no UTF-8, it ends before them.
     pub fn properties(&self) -> &'a str {
-        match std::str::from_utf8(self.properties) {
+        match text(self.properties) {
             Ok(text) => text,
             Err(error) => {
                 std::str::from_utf8(&self.properties[..error.valid_up_to()]).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use crate::base::bytes::quotes_of_simple;
+use crate::base::bytes::{into_text, quotes_of_simple};
 use crate::base::json;
 use crate::base::limits::SPARE_BYTES_MAX;
 use crate::base::slice::Slice;
@@ -156,7 +156,7 @@ impl Fields {
 
     /// Pairs that stand in `text`, between bytes of ASCII; U+FFFD in place of what is no UTF-8.
     pub(super) fn found(text: Vec<u8>, pairs: Vec<Pair>) -> Fields {
-        match String::from_utf8(text) {
+        match into_text(text) {
             Ok(text) => Fields { text, pairs, received: true },
             Err(error) => {
                 let mut fields = Fields::new();

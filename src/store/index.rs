@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use memmap2::Advice;
@@ -32,18 +32,20 @@ const AGAIN_STEPS_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug)]
 pub struct Keyed<'a> {
     pub topic: &'a str,
-    /// Property UNIQ_KEY.
-    pub unique_key: Option<&'a str>,
+    /// Hash of property UNIQ_KEY, by `Index::expect`.
+    pub unique: Option<i32>,
     /// Property KEYS: keys separated by spaces.
     pub keys: Option<&'a str>,
     pub physical_offset: i64,
     pub store_timestamp: i64,
 }
 
-impl<'a> Keyed<'a> {
-    fn each(&self) -> impl Iterator<Item = &'a str> {
+impl Keyed<'_> {
+    /// Hashes of all keys.
+    fn each(&self) -> impl Iterator<Item = i32> {
         let keys = self.keys.into_iter().flat_map(|keys| keys.split(' '));
-        self.unique_key.into_iter().chain(keys).filter(|key| !key.is_empty())
+        let keys = keys.filter(|key| !key.is_empty()).map(|key| key_hash(self.topic, key));
+        self.unique.into_iter().chain(keys)
     }
 }
 
@@ -65,6 +67,8 @@ pub struct Index {
     /// Entries of a file, the unused entry 0 included.
     capacity: i32,
     files: RwLock<Vec<Arc<IndexFile>>>,
+    /// Where in memory the slots of the last one are, or were.
+    newest_slots: AtomicUsize,
     /// Files that are full but not on disk yet.
     full: Mutex<Vec<Arc<IndexFile>>>,
     /// Files from before the start but the last: of a run that a crash ended they may not be on
@@ -83,6 +87,7 @@ impl Index {
             slots: slots.max(1),
             capacity: capacity.max(2),
             files: RwLock::default(),
+            newest_slots: AtomicUsize::new(0),
             full: Mutex::default(),
             old: Mutex::default(),
             unusable: Vec::new(),
@@ -163,6 +168,14 @@ impl Index {
         ends.collect()
     }
 
+    /// The hash of a key that will be put soon. Has the processor load its slot, which is in no
+    /// cache most often.
+    pub fn expect(&self, topic: &str, key: &str) -> i32 {
+        let hash = key_hash(topic, key);
+        vector::prefetch(self.newest_slots.load(Relaxed) + slot_of(hash, self.slots));
+        hash
+    }
+
     /// Adds the message's keys unless this part of the log is indexed already. On an error (no
     /// file, disk full) some keys may be in: the call can be repeated.
     pub fn put(&self, message: &Keyed<'_>) -> Result<()> {
@@ -171,9 +184,7 @@ impl Index {
         if message.physical_offset < known {
             return Ok(());
         }
-        message
-            .each()
-            .try_for_each(|key| self.put_key(&mut last, message, key_hash(message.topic, key)))
+        message.each().try_for_each(|hash| self.put_key(&mut last, message, hash))
     }
 
     /// Has the processor load what `put` will look at for these topics and keys.
@@ -188,8 +199,7 @@ impl Index {
     /// of a key that very many messages share may come to be there twice, which queries allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
         let (files, mut last) = (self.files(), self.last());
-        for key in message.each() {
-            let hash = key_hash(message.topic, key);
+        for hash in message.each() {
             let entries = files.iter().rev().flat_map(|file| file.chain(hash));
             let mut entries = entries.take(AGAIN_STEPS_MAX);
             if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
@@ -210,6 +220,7 @@ impl Index {
             Some(file) if !file.is_full() => file,
             _ => last.insert(self.roll()?),
         };
+        self.newest_slots.store(file.file.address(HEADER_BYTES), Relaxed);
         file.put(hash, message.physical_offset, message.store_timestamp)
     }
 
@@ -407,7 +418,7 @@ impl IndexFile {
     }
 
     fn slot_at(&self, hash: i32) -> usize {
-        HEADER_BYTES + (hash % self.slots) as usize * SLOT_BYTES
+        HEADER_BYTES + slot_of(hash, self.slots)
     }
 
     fn entry_at(&self, number: i32) -> usize {
@@ -496,6 +507,11 @@ impl IndexFile {
             }
         }
     }
+}
+
+/// Where among the slots that of a hash is.
+fn slot_of(hash: i32, slots: i32) -> usize {
+    (hash % slots) as usize * SLOT_BYTES
 }
 
 /// The local time as a number of seventeen digits: `yyyyMMddHHmmssSSS`.

@@ -440,6 +440,9 @@ impl Reput {
         let properties = Properties::read(text);
         let transaction = flags::transaction(record.sys_flag());
         let rolled_back = transaction == flags::TRANSACTION_ROLLBACK;
+        let indexed = !rolled_back && round.config.store.message_index_enable;
+        let unique = properties.unique_key.filter(|_| indexed);
+        let unique = unique.map(|key| self.derived.index.expect(record.topic(), key));
         let mut tags_code = 0;
         let queued = !rolled_back && transaction != flags::TRANSACTION_PREPARED;
         if queued {
@@ -448,10 +451,10 @@ impl Reput {
                 .and_then(|()| self.enqueue_further(record, &properties, tags_code, round))
                 .map_err(|e| self.refuse(Refusal::QueueError, position, &e))?;
         }
-        if !rolled_back && round.config.store.message_index_enable {
+        if indexed {
             let keyed = Keyed {
                 topic: record.topic(),
-                unique_key: properties.unique_key,
+                unique,
                 keys: properties.keys,
                 physical_offset: position,
                 store_timestamp: record.store_timestamp(),

@@ -59,6 +59,40 @@ pub fn unprintable(bytes: &[u8; 16]) -> u32 {
     one_by_one(bytes, |byte| !matches!(byte, 0x20..=0x7E))
 }
 
+/// The bytes as text when all are ASCII.
+#[inline]
+pub fn ascii(bytes: &[u8]) -> Option<&str> {
+    let (chunks, tail) = bytes.as_chunks();
+    // The last sixteen once more: a short rest is looked at byte by byte.
+    let is = match bytes.last_chunk() {
+        Some(last) => chunks.iter().chain([last]).all(is_ascii),
+        None => tail.is_ascii(),
+    };
+    // SAFETY: ASCII is UTF-8.
+    is.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// The same for bytes of one's own, which come back if they are not.
+#[inline]
+pub fn into_ascii(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
+    match ascii(&bytes) {
+        // SAFETY: as in `ascii`.
+        Some(_) => Ok(unsafe { String::from_utf8_unchecked(bytes) }),
+        None => Err(bytes),
+    }
+}
+
+#[inline]
+fn is_ascii(bytes: &[u8; 16]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `either`.
+    unsafe {
+        _mm_movemask_epi8(_mm_loadu_si128(bytes.as_ptr().cast())) == 0
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    bytes.is_ascii()
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn one_by_one(bytes: &[u8; 16], is: impl Fn(u8) -> bool) -> u32 {
     let bit = |(at, &byte): (usize, &u8)| u32::from(is(byte)) << at;
@@ -81,6 +115,21 @@ mod tests {
                 }
                 let found = one_by_one(&bytes, |byte| !matches!(byte, 0x20..=0x7E));
                 assert_eq!(unprintable(&bytes), found);
+            }
+        }
+    }
+
+    #[test]
+    fn ascii_is_text_and_nothing_else_is() {
+        for len in 0..70 {
+            let mut bytes: Vec<u8> = (0..len).map(|at| at as u8 * 3 % 128).collect();
+            assert_eq!(ascii(&bytes).map(str::as_bytes), Some(&bytes[..]));
+            assert_eq!(into_ascii(bytes.clone()).map(String::into_bytes), Ok(bytes.clone()));
+            for at in 0..len {
+                let was = std::mem::replace(&mut bytes[at], 0x80);
+                assert_eq!(ascii(&bytes), None, "{at} of {len}");
+                assert_eq!(into_ascii(bytes.clone()), Err(bytes.clone()));
+                bytes[at] = was;
             }
         }
     }

@@ -5,7 +5,7 @@ fn open(dir: &tempfile::TempDir, slots: i32, capacity: i32) -> Index {
 }
 
 fn keyed<'a>(keys: &'a str, physical_offset: i64, store_timestamp: i64) -> Keyed<'a> {
-    Keyed { topic: "T", unique_key: None, keys: Some(keys), physical_offset, store_timestamp }
+    Keyed { topic: "T", unique: None, keys: Some(keys), physical_offset, store_timestamp }
 }
 
 fn find(index: &Index, key: &str) -> Vec<i64> {
@@ -31,7 +31,9 @@ fn bytes_are_javas() {
     let index = open(&dir, 1000, 4000);
     let first = Keyed {
         topic: "TopicA",
-        unique_key: Some("FD00000000000000000000000000000276855FFD2B2766BB50F30000"),
+        unique: Some(
+            index.expect("TopicA", "FD00000000000000000000000000000276855FFD2B2766BB50F30000"),
+        ),
         keys: Some("k1 k2"),
         physical_offset: 0,
         store_timestamp: 0x1a1_fb23_3917,
@@ -52,7 +54,7 @@ fn bytes_are_javas() {
     assert_eq!(bytes[slot..slot + 4], [0, 0, 0, 1]);
     // Three seconds later in an occupied slot.
     let store_timestamp = first.store_timestamp + 3999;
-    let later = Keyed { unique_key: None, keys: Some("k1"), physical_offset: 2670, ..first };
+    let later = Keyed { unique: None, keys: Some("k1"), physical_offset: 2670, ..first };
     index.put(&Keyed { store_timestamp, ..later }).unwrap();
     let mut entry = [0; 20];
     entry[..4].copy_from_slice(&[0x71, 0x71, 0x25, 0xc9]);
@@ -84,7 +86,9 @@ fn keys_are_split_at_spaces() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(&dir, 10, 100);
     index.put(&keyed("  a  b ", 7, 1)).unwrap();
-    index.put(&Keyed { keys: None, unique_key: Some("u v"), ..keyed("", 8, 1) }).unwrap();
+    index
+        .put(&Keyed { keys: None, unique: Some(key_hash("T", "u v")), ..keyed("", 8, 1) })
+        .unwrap();
     index.put(&keyed("", 9, 1)).unwrap();
     assert_eq!((find(&index, "a"), find(&index, "b")), (vec![7], vec![7]));
     assert_eq!((find(&index, "u v"), find(&index, "")), (vec![8], vec![]));
