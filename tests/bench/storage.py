@@ -25,8 +25,8 @@ DELETED = 10
 FULL = int((DELETED + 2.3) * GIB)
 # Messages a second of the probe, and about what each takes in the log.
 PROBE_RATE, RECORD_BYTES = 20_000, 1250
-# Of one look at the probe; ten files go one by one.
-SECONDS, DELETION_SECONDS = 4, 10
+# Of one look at the probe; ten files go one by one, ours in 0.8 s each.
+SECONDS, DELETION_SECONDS = 4, 12
 # Times that a segment ends beside the probe, and that it is looked at beside the reader.
 ROLLS, READS = 5, 4
 QUIET, ROLL, COLD, DELETION = "nothing", "a new segment", "a cold reader", "deletion"
@@ -38,9 +38,9 @@ class Probed:
     def __init__(self, bench, server):
         self.bench, self.server, self.found = bench, server, {}
 
-    def probe(self, beside, seconds=SECONDS):
+    def probe(self, beside, seconds=None):
         load = words(f"send -t Probe --rate {PROBE_RATE} --warmup 0.5 --limit-seconds 0")
-        seconds = self.bench.seconds(seconds, seconds / 2)
+        seconds = seconds or self.bench.seconds(SECONDS, SECONDS / 2)
         run = mqbench(*load, "--seconds", seconds, server=self.server)
         self.found.setdefault(beside, []).append(run)
 
