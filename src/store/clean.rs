@@ -187,8 +187,8 @@ impl Clean {
     fn truncate(&self, leaving: Leaving) {
         let Leaving { file, handle, .. } = leaving;
         let (path, mut left) = (file.path().to_owned(), file.size() as u64);
-        // Still mapped, and by nobody else: each step unmaps its part, where the whole at once keeps
-        // a processor for longer than any of them.
+        // Still mapped, and by nobody else: each step unmaps its part, where the whole at once
+        // keeps a processor for longer than any of them.
         while left > 0 {
             left = left.saturating_sub(STEP_BYTES);
             // When this fails, closing the file frees what is left.

@@ -187,14 +187,6 @@ impl Index {
         message.each().try_for_each(|hash| self.put_key(&mut last, message, hash))
     }
 
-    /// Has the processor load what `put` will look at for these topics and keys.
-    pub fn prefetch<'a>(&self, keys: impl IntoIterator<Item = (&'a str, &'a str)>) {
-        let Some(last) = self.last() else { return };
-        for (topic, key) in keys {
-            vector::prefetch(last.file.address(last.slot_at(key_hash(topic, key))));
-        }
-    }
-
     /// Adds the message's keys that are not there: for records met again in recovery. The entry
     /// of a key that very many messages share may come to be there twice, which queries allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {

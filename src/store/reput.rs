@@ -394,10 +394,10 @@ impl Reput {
         });
         let records: Vec<_> = records.take(AHEAD).collect();
         if round.config.store.message_index_enable {
-            self.derived.index.prefetch(records.iter().filter_map(|(_, record)| {
-                let key = property::get(record.properties(), property::UNIQ_KEY)?;
-                Some((record.topic(), key))
-            }));
+            for (_, record) in &records {
+                let key = property::get(record.properties(), property::UNIQ_KEY);
+                key.map(|key| self.derived.index.expect(record.topic(), key));
+            }
         }
         let places = records.iter().map(|(_, record)| (record.topic(), record.queue_id()));
         let queues = self.derived.queues.get_all(&places.collect::<Vec<_>>());
