@@ -25,9 +25,9 @@ use crate::sys;
 /// The first round after a start comes this late.
 const FIRST: Duration = Duration::from_secs(60);
 /// Space of a removed file is given back so much at a time: a file system that frees a GiB at once
-/// holds up those who write to it, and the kernel lets no other thread have the processor.
-const STEP_BYTES: u64 = 4 << 20;
-const STEP_PAUSE: Duration = Duration::from_millis(2);
+/// holds up those who write to it.
+const STEP_BYTES: u64 = 64 << 20;
+const STEP_PAUSE: Duration = Duration::from_millis(10);
 /// How often removed files are looked at whose readers are not done.
 const LEAVING_PERIOD: Duration = Duration::from_secs(1);
 
@@ -187,8 +187,7 @@ impl Clean {
     fn truncate(&self, leaving: Leaving) {
         let Leaving { file, handle, .. } = leaving;
         let (path, mut left) = (file.path().to_owned(), file.size() as u64);
-        // Still mapped, and by nobody else: each step unmaps its part, where the whole at once
-        // keeps a processor for longer than any of them.
+        drop(file);
         while left > 0 {
             left = left.saturating_sub(STEP_BYTES);
             // When this fails, closing the file frees what is left.
