@@ -79,7 +79,8 @@ impl Flush {
         let status = match self.flush(least_pages) {
             Ok(()) => PutStatus::PutOk,
             Err(e) => {
-                self.give_up(&e);
+                // What it covered may be lost, and the kernel will not say so again.
+                self.flags.give_up(&e);
                 PutStatus::FlushDiskTimeout
             }
         };
@@ -135,15 +136,6 @@ impl Flush {
             }
         }
         Ok(())
-    }
-
-    /// What the failed flush covered may be lost, and the kernel will not say so again: no more
-    /// writes.
-    fn give_up(&self, error: &Error) {
-        let why = format!("{error}; the store takes no more messages until restart");
-        if self.flags.set(Refusal::NotWriteable, &why) {
-            log::error!(target: "store", "{why}");
-        }
     }
 }
 
@@ -235,7 +227,7 @@ pub fn save_ends(
 }
 
 /// A configured interval; what is not positive counts as 1 ms.
-fn millis(value: i32) -> Duration {
+pub(super) fn millis(value: i32) -> Duration {
     Duration::from_millis(value.max(1) as u64)
 }
 

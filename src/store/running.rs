@@ -5,6 +5,8 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::base::Error;
+
 /// RocketMQ's running flags; each one set refuses puts. Reads go on.
 #[derive(Debug, Default)]
 pub struct RunningFlags {
@@ -36,6 +38,14 @@ impl RunningFlags {
             all.insert(bit, why.to_string());
         }
         is_new
+    }
+
+    /// The commit log could not be written: no more writes until restart.
+    pub fn give_up(&self, error: &Error) {
+        let why = format!("{error}; the store takes no more messages until restart");
+        if self.set(Refusal::NotWriteable, &why) {
+            log::error!(target: "store", "{why}");
+        }
     }
 
     /// Takes a reason back. Returns whether it was set.

@@ -10,15 +10,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::commit_log::CommitLog;
+use super::flush::millis;
 use super::mapped::{MappedFile, PAGE_BYTES};
 use super::reput::Reput;
-use super::running::{Refusal, RunningFlags};
+use super::running::RunningFlags;
+use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::base::thread::{self, Handle, Stop};
-use crate::base::{Error, Result};
 use crate::config::{BrokerConfig, BrokerRole, FlushDiskType, Live, StoreConfig};
 
 /// Buffers, each as long as a file of the log, and the files whose last bytes are in one.
@@ -201,7 +202,6 @@ impl Commit {
         let mut last_thorough = Instant::now();
         loop {
             let store = &self.config.get().store;
-            let millis = |value: i32| Duration::from_millis(value.max(1) as u64);
             if stop.wait(millis(store.commit_interval_commit_log)) {
                 return;
             }
@@ -217,16 +217,9 @@ impl Commit {
                     self.reput.dispatch_waited();
                 }
                 Ok(false) => {}
-                Err(e) => self.give_up(&e),
+                // What was appended cannot be stored: no more of it.
+                Err(e) => self.flags.give_up(&e),
             }
-        }
-    }
-
-    /// What was appended cannot be stored: no more of it.
-    fn give_up(&self, error: &Error) {
-        let why = format!("{error}; the store takes no more messages until restart");
-        if self.flags.set(Refusal::NotWriteable, &why) {
-            log::error!(target: "store", "{why}");
         }
     }
 }
