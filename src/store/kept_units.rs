@@ -37,6 +37,11 @@ impl Kept {
         here.then(|| &self.bytes[range.start - self.start..range.end - self.start])
     }
 
+    /// Where in memory bytes that are added go, for a prefetch.
+    pub fn end_address(&self) -> usize {
+        self.bytes.as_ptr().addr() + self.len
+    }
+
     /// Adds bytes for `position`, which wait then; false: they do not follow, or have no room.
     pub fn push(&mut self, position: usize, bytes: &[u8]) -> bool {
         if position != self.end() || bytes.len() > KEPT_BYTES - self.len {

@@ -201,24 +201,33 @@ impl Maps {
 }
 
 /// What an append will look at one after the other, as addresses: of the last file's place in the
-/// list, the file, its map, and the bytes behind its end. They may be of something that is gone.
+/// list, the file, its map or what is kept of it, and the bytes behind its end there. They may be
+/// of something that is gone.
 #[derive(Default)]
 struct Near([AtomicUsize; 4]);
 
 impl Near {
-    fn set(&self, last: &Arc<Slot>, file: &Arc<MappedFile>) {
+    fn set(&self, last: &Arc<Slot>, holder: usize, bytes: usize) {
         let place = std::ptr::from_ref(last).addr();
-        let found =
-            [place, Arc::as_ptr(last).addr(), Arc::as_ptr(file).addr(), file.address(file.wrote())];
+        let found = [place, Arc::as_ptr(last).addr(), holder, bytes];
         self.0.iter().zip(found).for_each(|(near, found)| near.store(found, Relaxed));
     }
 
+    fn set_mapped(&self, last: &Arc<Slot>, file: &Arc<MappedFile>) {
+        self.set(last, Arc::as_ptr(file).addr(), file.address(file.wrote()));
+    }
+
+    fn set_kept(&self, last: &Arc<Slot>, kept: &Kept) {
+        self.set(last, std::ptr::from_ref(kept).addr(), kept.end_address());
+    }
+
     fn prefetch(&self) {
-        let [place, slot, file, bytes] = [0, 1, 2, 3].map(|which| self.0[which].load(Relaxed));
+        let [place, slot, holder, bytes] = [0, 1, 2, 3].map(|which| self.0[which].load(Relaxed));
         vector::prefetch(bytes);
         vector::prefetch(place);
         vector::prefetch_all(std::ptr::without_provenance::<Slot>(slot));
-        vector::prefetch_all(std::ptr::without_provenance::<MappedFile>(file));
+        // Of what is kept no more is needed than of a map: its beginning.
+        vector::prefetch_all(std::ptr::without_provenance::<MappedFile>(holder));
     }
 }
 
@@ -405,7 +414,7 @@ impl QueueFiles {
         match &*map {
             Some(file) => {
                 append_to(file, bytes)?;
-                self.near.set(last, file);
+                self.near.set_mapped(last, file);
             }
             None if self.append_far(last, (at - last.start) as usize, bytes)? => {}
             None => {
@@ -424,7 +433,10 @@ impl QueueFiles {
     /// Appends to a file that is not mapped; false when it is to be mapped.
     fn append_far(&self, slot: &Arc<Slot>, position: usize, bytes: &[u8]) -> Result<bool> {
         let mut kept = slot.kept();
-        if kept.as_mut().is_some_and(|kept| kept.push(position, bytes)) {
+        if let Some(kept) = &mut *kept
+            && kept.push(position, bytes)
+        {
+            self.near.set_kept(slot, kept);
             return Ok(true);
         }
         if !self.maps.leaves(slot) {
