@@ -23,6 +23,8 @@ pub const TOPIC_DIR_BYTES_MAX: usize = 255;
 pub const QUEUE_FILES_KEPT_MAX: usize = 131_072;
 /// Queues of one topic that its sends find without the table: 16 bytes each.
 pub const QUEUES_AT_HAND_MAX: usize = 1024;
+/// Queues of records that are not dispatched yet which puts hand to dispatch: 16 bytes each.
+pub const QUEUES_HANDED_MAX: usize = 4096;
 /// Groups whose counters one topic has at hand: 24 bytes each.
 pub const READERS_AT_HAND_MAX: usize = 4;
 /// Files of consume queues that nobody used for this long are unmapped.

@@ -15,6 +15,7 @@ use super::queue_files::{Look, QueueFiles};
 use super::queue_scan::Found;
 use crate::base::Result;
 use crate::base::limits::COLD_READ_UNITS;
+use crate::sys::vector;
 
 /// Bytes of a unit.
 pub const UNIT_BYTES: usize = 20;
@@ -249,8 +250,9 @@ impl Queue {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the processor load what `append` will need.
+    /// Has the processor load what `append` and who looks at the name will need.
     pub(super) fn prefetch(&self) {
+        vector::prefetch(self.topic.as_ptr().addr());
         self.files.prefetch();
     }
 

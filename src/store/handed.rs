@@ -44,8 +44,8 @@ impl Handed {
         self.wanted.load(Relaxed)
     }
 
-    /// Adds what was given since the last call. Puts give in about the order of their records; those
-    /// that come too late for that are left out.
+    /// Adds what was given since the last call. Puts give in about the order of their records;
+    /// those that come too late for that are left out.
     pub fn take(&self, ahead: &mut ByPosition) {
         let mut queues = std::mem::take(&mut *self.queues());
         queues.sort_by_key(|(position, _)| *position);

@@ -20,6 +20,7 @@ pub mod durable;
 mod ends;
 pub mod flush;
 mod foreign;
+mod handed;
 pub mod index;
 mod kept_units;
 pub mod layout;

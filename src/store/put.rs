@@ -212,18 +212,22 @@ impl Store {
         others: &[Arc<Queue>],
     ) -> Result<Appended, PutStatus> {
         let kept = at_hand.and_then(|queues| queues.get(message.queue_id));
-        let found = match (flags::transaction(message.sys_flag), kept) {
+        let found;
+        let queue = match (flags::transaction(message.sys_flag), kept) {
             (flags::TRANSACTION_PREPARED | flags::TRANSACTION_ROLLBACK, _) => {
                 return self.log.append(records, None, others);
             }
-            (_, Some(queue)) => return self.log.append(records, Some(&queue.next_offset), others),
-            _ => self.queues.get_or_create(message.topic, message.queue_id),
+            (_, Some(queue)) => queue,
+            _ => {
+                let made = self.queues.get_or_create(message.topic, message.queue_id);
+                found = made.map_err(|_| PutStatus::MessageIllegal)?;
+                at_hand.iter().for_each(|queues| queues.keep(&found));
+                &found
+            }
         };
-        let queue = found.map_err(|_| PutStatus::MessageIllegal)?;
-        if let Some(queues) = at_hand {
-            queues.keep(&queue);
-        }
-        self.log.append(records, Some(&queue.next_offset), others)
+        let appended = self.log.append(records, Some(&queue.next_offset), others)?;
+        self.queues.handed.give(appended.physical_offset, queue);
+        Ok(appended)
     }
 
     /// Calls `done` when `wait`, given by a put, is over: on the flush thread, or here at once.

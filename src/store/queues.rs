@@ -11,6 +11,7 @@ use std::sync::{
 use super::consume_queue::{Queue, UNIT_BYTES, Unit};
 use super::consume_queue_ext::{Ext, ExtUnit};
 use super::ends::Ends;
+use super::handed::Handed;
 use super::queue_files::{Maps, QueueFiles, remove_segments};
 use super::queue_scan::{self, Found, LogView};
 use crate::base::error::IoContext;
@@ -86,6 +87,8 @@ pub struct QueueTable {
     deleting: Mutex<()>,
     /// A topic was deleted.
     forgotten: AtomicBool,
+    /// From puts to dispatch.
+    pub(super) handed: Handed,
     /// Queues with units that may not be on disk yet, each once.
     dirty: Mutex<Vec<Arc<Queue>>>,
 }
@@ -121,6 +124,7 @@ impl QueueTable {
             topics: RwLock::default(),
             deleting: Mutex::default(),
             forgotten: AtomicBool::new(false),
+            handed: Handed::default(),
             dirty: Mutex::default(),
         };
         let mut places = Vec::new();
@@ -461,6 +465,12 @@ impl QueueTable {
     pub fn mapped(&self) -> usize {
         self.maps.mapped()
     }
+}
+
+/// Has the processor load what an append to each of these will need: step by step for all of them.
+pub(super) fn prefetch<'a>(queues: impl Iterator<Item = &'a Arc<Queue>> + Clone) {
+    queues.clone().for_each(|queue| vector::prefetch_all(Arc::as_ptr(queue)));
+    queues.for_each(|queue| queue.prefetch());
 }
 
 /// How many files may be mapped of those that the configuration allows.

@@ -5,7 +5,6 @@
 //! as messages come and nobody waits for them, the reput thread looks once in `NAP` and puts wake
 //! it with no more than a load. While somebody waits, messages are dispatched at once.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering::*, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -18,10 +17,11 @@ use super::consume_queue::{Queue, Unit};
 use super::consume_queue_ext::ExtUnit;
 use super::delay::DelayLevels;
 use super::deleted::DeletedTopics;
+use super::handed::ByPosition;
 use super::index::{Index, Keyed};
 use super::mapped::MappedFile;
 use super::multi;
-use super::queues::QueueTable;
+use super::queues::{self, QueueTable};
 use super::recover::{fills, next_record, stands};
 use super::running::{Refusal, RunningFlags};
 use crate::base::progress::Progress;
@@ -156,7 +156,7 @@ struct Round {
     /// Of how many of the last records the queue was not there.
     missed: usize,
     /// Queues of the next records, by the positions of these.
-    ahead: VecDeque<(i64, Arc<Queue>)>,
+    ahead: ByPosition,
     config: Arc<BrokerConfig>,
     /// Buffer for bit maps.
     bit_map: Vec<u8>,
@@ -167,11 +167,15 @@ impl Round {
         self.config.store.broker_role == BrokerRole::Slave
     }
 
-    /// The queue of the record at `position`, if it was looked up ahead.
-    fn ahead_at(&mut self, position: i64) -> Option<Arc<Queue>> {
+    fn forget_before(&mut self, position: i64) {
         while self.ahead.front().is_some_and(|(at, _)| *at < position) {
             self.ahead.pop_front();
         }
+    }
+
+    /// The queue of the record at `position`, if it was looked up ahead.
+    fn ahead_at(&mut self, position: i64) -> Option<Arc<Queue>> {
+        self.forget_before(position);
         let is_next = self.ahead.front().is_some_and(|(at, _)| *at == position);
         is_next.then(|| self.ahead.pop_front())?.map(|(_, queue)| queue)
     }
@@ -189,7 +193,7 @@ impl Reput {
         let round = Round {
             queues: Default::default(),
             missed: 0,
-            ahead: VecDeque::new(),
+            ahead: ByPosition::new(),
             config: config.get(),
             bit_map: Vec::new(),
         };
@@ -302,6 +306,9 @@ impl Reput {
                 self.accept();
                 round.queues = Default::default();
                 round.ahead.clear();
+                if !busy {
+                    self.derived.queues.handed.want(false);
+                }
             }
             drop(round);
             match moved {
@@ -355,7 +362,7 @@ impl Reput {
         let mut announced = 0usize;
         while at < bytes.len() {
             let position = file.start() + at as i64;
-            if announced.is_multiple_of(AHEAD) && std::mem::take(&mut round.missed) > AHEAD / 2 {
+            if announced.is_multiple_of(AHEAD) && self.meets_many(announced == 0, round) {
                 self.look_ahead(&bytes[at..], position, round);
             }
             at = match RecordView::parse(&bytes[at..], false) {
@@ -379,9 +386,18 @@ impl Reput {
         Ok(at > start)
     }
 
-    /// Looks up the queues of the records that stand here, at `position` of the log, and has the
-    /// processor load where their unique keys go in the index. One after the other each would wait
-    /// for memory several times.
+    /// Whether most records are of queues that are not at hand, to go by the last ones, or by what
+    /// was when dispatch rested.
+    fn meets_many(&self, rested: bool, round: &mut Round) -> bool {
+        let handed = &self.derived.queues.handed;
+        let many = std::mem::take(&mut round.missed) > AHEAD / 2 || rested && handed.is_wanted();
+        handed.want(many);
+        many
+    }
+
+    /// Finds the queues of the records that stand here, at `position` of the log, and has the
+    /// processor load what they need, and where their unique keys go in the index. One after the
+    /// other each would wait for memory several times.
     fn look_ahead(&self, bytes: &[u8], position: i64, round: &mut Round) {
         let mut at = 0;
         let records = std::iter::from_fn(|| {
@@ -399,11 +415,21 @@ impl Reput {
                 key.map(|key| self.derived.index.expect(record.topic(), key));
             }
         }
+        round.forget_before(position);
+        if round.ahead.len() < records.len() {
+            self.derived.queues.handed.take(&mut round.ahead);
+        }
+        let end = position + at as i64;
+        let known = round.ahead.partition_point(|(position, _)| *position < end);
+        if known > records.len() / 2 {
+            return queues::prefetch(round.ahead.iter().take(known).map(|(_, queue)| queue));
+        }
         let places = records.iter().map(|(_, record)| (record.topic(), record.queue_id()));
-        let queues = self.derived.queues.get_all(&places.collect::<Vec<_>>());
-        round.ahead.clear();
-        let found = records.iter().zip(queues);
-        round.ahead.extend(found.filter_map(|((position, _), queue)| Some((*position, queue?))));
+        let found = self.derived.queues.get_all(&places.collect::<Vec<_>>());
+        round.ahead.drain(..known);
+        for ((position, _), queue) in records.iter().zip(found).rev() {
+            queue.into_iter().for_each(|queue| round.ahead.push_front((*position, queue)));
+        }
     }
 
     /// Where to go on after bytes that are no record: at the next record of this file. `None`: a

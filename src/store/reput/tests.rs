@@ -403,3 +403,44 @@ fn records_of_ever_other_queues_come_into_their_own() {
         assert_eq!(found, (0..count).collect::<Vec<_>>(), "{topic}");
     }
 }
+
+#[test]
+fn many_queues_in_turn_get_their_messages_whether_puts_hand_them_on_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (heard, hook) = hook();
+    let store = open_with(config(dir.path()), hook);
+    store.start().unwrap();
+    let handed = &store.queues.handed;
+    let names: Vec<String> = (0..40).map(|n| format!("T{n}")).collect();
+    let each = || names.iter().for_each(|name| drop(put(&store, &message(name, 0, b"x"))));
+    let rounds = |count: i64| (0..count).for_each(|_| each());
+    // Nothing is dispatched meanwhile, so that many records wait together.
+    let paused = |work: &dyn Fn()| {
+        let round = store.reput.lock();
+        work();
+        drop(round);
+        settle(&store);
+    };
+    paused(&|| rounds(3));
+    paused(&|| {
+        handed.want(true);
+        rounds(2);
+        // Some that nobody gave, and a topic that went and came back.
+        let mut given = ByPosition::new();
+        handed.take(&mut given);
+        assert_eq!(given.len(), 80, "each put gave its queue");
+        given.iter().step_by(2).for_each(|(position, queue)| handed.give(*position, queue));
+        rounds(1);
+    });
+    store.delete_topic_queues("T7").unwrap();
+    paused(&|| {
+        handed.want(true);
+        rounds(2);
+    });
+    for name in &names {
+        let end = if name == "T7" { 2 } else { 8 };
+        assert_eq!(get_all(&store, name), (0..end).collect::<Vec<_>>(), "{name}");
+    }
+    assert_eq!(heard.lock().unwrap().len(), 40 * 8);
+    store.stop();
+}
