@@ -2,9 +2,10 @@
 
     tests/interop/differential.py [--keep] [--show LABEL] [--known]
 
-Cases of run.py: differential/answers, differential/stores (stores.py), differential/rounds
-(rounds.py), differential/filter-data (filterdata.py), differential/light-queues (lightqueues.py)
-and differential/many-queues (manyqueues.py); all with run.py --differential.
+Cases of run.py: differential/answers, differential/stores and differential/pooled-stores
+(stores.py), differential/rounds (rounds.py), differential/filter-data (filterdata.py),
+differential/light-queues (lightqueues.py) and differential/many-queues (manyqueues.py); all with
+run.py --differential.
 
 The requests are in requests_*.py. Compared are the answer's code,
 remark, ext fields, body and codec: JSON as data, stored records field by field. Not compared are
@@ -323,6 +324,9 @@ def exchanged(run, folder):
 CASES = {
     "answers": answers,
     "stores": functools.partial(exchanged, stores.run),
+    "pooled-stores": functools.partial(
+        exchanged, functools.partial(stores.run, make=stores.Pooled)
+    ),
     "rounds": functools.partial(exchanged, rounds.run),
     "filter-data": functools.partial(exchanged, filterdata.run),
     "light-queues": functools.partial(exchanged, lightqueues.run),

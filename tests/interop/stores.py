@@ -26,6 +26,13 @@ CHANGING = re.compile(r'("(?:timestamp|counter)":)\d+')
 NOT_ALWAYS = "RMQ_SYS_TRANS_HALF_TOPIC"
 CHECKPOINT = 4096
 BUSY = 2
+# Several files of the log, each written to a buffer first, by either broker.
+BUFFERS = 6
+POOL = {
+    "transientStorePoolEnable": "true",
+    "transientStorePoolSize": BUFFERS,
+    "mappedFileSizeCommitLog": 256 << 10,
+}
 
 
 def properties(**values):
@@ -262,6 +269,41 @@ class Store:
         return all(self.max_offset(TOPIC, one) == offset + 1 for one, offset in enumerate(offsets))
 
 
+class Pooled(Store):
+    """Both brokers have a transient store pool."""
+
+    def __init__(self, kind, sig, folder):
+        super().__init__(kind, sig, folder)
+        self.servers.settings = dict(POOL)
+
+    def fill(self):
+        keys = super().fill()
+        self.has_used_buffers()
+        return keys
+
+    def refuses_another(self):
+        """No other than without a pool."""
+
+    def goes_on(self, keys):
+        """The file that the first broker began is not written to a buffer, the next one is."""
+        super().goes_on(keys)
+        offset = self.max_offset(TOPIC, 0)
+        body = b"more" * 1024
+        more = 2 * POOL["mappedFileSizeCommitLog"] // len(body)
+        for _ in range(more):
+            self.send("", body, 0)
+        wait_for("what went to buffers", 10, lambda: self.max_offset(TOPIC, 0) == offset + more)
+        found = wire.records(b"".join(self.queue(TOPIC, 0)[offset:]))
+        good = [one["body"] for one in found] == [body.decode()] * more
+        self.check(good, "what went to buffers is not there")
+        self.has_used_buffers()
+
+    def has_used_buffers(self):
+        info = wire.read_json(self.ask(28).body.decode())["table"]
+        free = int(info["remainTransientStoreBufferNumbs"])
+        self.check(free < BUFFERS, f"{free} buffers are free")
+
+
 def lines(text):
     """The lines of a file, whose tables have no order of their own."""
     return {line.rstrip(",") for line in text.splitlines() if NOT_ALWAYS not in line}
@@ -287,14 +329,14 @@ def of_each_kind(make, folder):
     return both
 
 
-def run(folder):
+def run(folder, make=Store):
     """All four; returns (name, faults) of each."""
     stores = []
     for kind in ("ferrocket", "java"):
         for sig in (signal.SIGTERM, signal.SIGKILL):
             path = os.path.join(folder, f"{kind}-{sig.name}")
             os.makedirs(path)
-            stores.append(Store(kind, sig, path))
+            stores.append(make(kind, sig, path))
     for pair in (stores[::2], stores[1::2]):
         together(pair)
     ours, java = stores[0], stores[2]
