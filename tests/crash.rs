@@ -222,6 +222,46 @@ fn a_second_broker_on_the_store_is_refused() {
     check(&Daemon::broker(dir.path(), &config), &acked);
 }
 
+#[test]
+fn a_damaged_checkpoint_is_named_and_costs_reading_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "flushIntervalConsumeQueue=10\nflushConsumeQueueThoroughInterval=20";
+    let config = broker_config(dir.path(), lines);
+    let checkpoint = dir.path().join("store/checkpoint");
+    let broker = Daemon::broker(dir.path(), &config);
+    let acked = fill(&broker, 40);
+    let written = || fs::read(&checkpoint).is_ok_and(|bytes| bytes[8..16] != [0; 8]);
+    wait_for("the checkpoint", written);
+    broker.kill();
+    type Damage = fn(Vec<u8>) -> Option<Vec<u8>>;
+    let ways: [(&str, Damage); 5] = [
+        ("", |_| None),
+        ("", |_| Some(Vec::new())),
+        ("", |bytes| Some(vec![0; bytes.len()])),
+        ("11 bytes long, not 4096", |bytes| Some(bytes[..11].to_vec())),
+        (" at 0 counts for nothing", |mut bytes| {
+            bytes[0] ^= 1;
+            Some(bytes)
+        }),
+    ];
+    for (why, damage) in ways {
+        match damage(fs::read(&checkpoint).unwrap()) {
+            Some(bytes) => fs::write(&checkpoint, bytes).unwrap(),
+            None => fs::remove_file(&checkpoint).unwrap(),
+        }
+        let broker = Daemon::broker(dir.path(), &config);
+        check(&broker, &acked);
+        let log = broker.log();
+        let named = |what: &str| {
+            let path = checkpoint.display().to_string();
+            log.lines().filter(|line| line.contains(&path) && line.contains(what)).count()
+        };
+        assert_eq!((named(why) > 0, named("files of the log are read")), (true, 1), "{why}: {log}");
+        wait_for("the checkpoint", written);
+        broker.kill();
+    }
+}
+
 /// Every file below `dir` with its content.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();

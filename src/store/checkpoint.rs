@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::base::error::IoContext;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, clock};
 use crate::sys;
 
 /// Length of the file.
 pub(super) const FILE_BYTES: u64 = 4096;
 /// Recovery starts this much before the checkpoint, in ms.
 const SLACK_MS: i64 = 3000;
+/// A clock may have been set back by so much.
+const AHEAD_MS: i64 = 3_600_000;
 
 /// Three store times in ms; 0 = nothing known.
 #[derive(Debug)]
@@ -33,20 +35,32 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the file, making or completing it as necessary.
+    /// Opens the file, making or completing it as necessary. A time that cannot be one counts for
+    /// nothing: one ahead of the clock would have a start trust what never came to the disk.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let what = || format!("open {}", path.display());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = sys::file::open(path, &options).what(what)?;
-        if file.metadata().what(what)?.len() != FILE_BYTES {
+        let bytes = file.metadata().what(what)?.len();
+        if bytes != FILE_BYTES {
+            if bytes != 0 {
+                log::warn!(target: "store", "{}: {bytes} bytes long, not {FILE_BYTES}: what is \
+                    missing counts for nothing", path.display());
+            }
             sys::file::set_len(&file, path, FILE_BYTES).what(what)?;
         }
         let mut fields = [0; 24];
         file.read_exact_at(&mut fields, 0).what(what)?;
+        let latest = clock::now_ms() + AHEAD_MS;
         let field = |at: usize| {
             let value = i64::from_be_bytes(fields[at..at + 8].try_into().expect("8 bytes"));
-            AtomicI64::new(value.max(0))
+            if (0..=latest).contains(&value) {
+                return AtomicI64::new(value);
+            }
+            log::warn!(target: "store", "{}: the time {value} at {at} counts for nothing",
+                path.display());
+            AtomicI64::new(0)
         };
         Ok(Checkpoint {
             physic: field(0),
@@ -127,5 +141,17 @@ mod tests {
         let path = dir.path().join("checkpoint");
         std::fs::write(&path, [0xff; 11]).unwrap();
         assert_eq!(Checkpoint::open(&path).unwrap().min_timestamp(), 0);
+        let now = clock::now_ms();
+        for (time, counts) in
+            [(now, now), (now + 60_000, now + 60_000), (now | 1 << 42, 0), (-1, 0)]
+        {
+            let mut bytes = [0; FILE_BYTES as usize];
+            bytes[..8].copy_from_slice(&time.to_be_bytes());
+            bytes[8..16].copy_from_slice(&now.to_be_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            let found = Checkpoint::open(&path).unwrap();
+            let times = [&found.physic, &found.logics].map(|time| time.load(Ordering::Relaxed));
+            assert_eq!(times, [counts, now]);
+        }
     }
 }

@@ -39,7 +39,8 @@ impl DeletedTopics {
     pub fn load(path: &Path) -> DeletedTopics {
         let parse = |text: &str| json::from_str::<Topics>(text);
         let topics = persist::load_with_bak(path, parse).unwrap_or_else(|e| {
-            log::warn!(target: "store", "not used: {e}");
+            log::warn!(target: "store", "not used: {e}: queues made again from the log will have \
+                what was deleted of topics");
             None
         });
         let topics = topics.unwrap_or_default();

@@ -40,7 +40,8 @@ impl EndsFile {
     pub fn load(path: &Path) -> EndsFile {
         let parse = |text: &str| json::from_str(text);
         let saved = persist::load_with_bak(path, parse).unwrap_or_else(|e| {
-            log::warn!(target: "store", "not used: {e}");
+            log::warn!(target: "store", "not used: {e}: units that a queue has lost at its \
+                end may go unnoticed");
             None
         });
         EndsFile { path: path.to_owned(), saved: saved.unwrap_or_default() }

@@ -392,6 +392,11 @@ fn recover_log(
 ) -> Result<recover::Recovered> {
     let index_too = config.message_index_enable && config.message_index_safe;
     let trusted = recover::trusted_ms(checkpoint, index_too);
+    if !clean && checkpoint.min_timestamp() == 0 && !segments.is_empty() {
+        let path = layout::checkpoint_file(&config.root());
+        log::warn!(target: "store", "{} does not say what was on disk: all {} files of the log are \
+            read", path.display(), segments.len());
+    }
     let on_disk = match clean {
         true => OnDisk::All,
         false => OnDisk::Before { ms: checkpoint.physic.load(Ordering::Acquire), offset: ends.log },
