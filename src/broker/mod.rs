@@ -4,6 +4,7 @@
 //! requests, or one kind of state with its lock. `start` is the order of start and stop.
 
 pub mod admin;
+mod ahead;
 pub mod bloom;
 pub mod client;
 pub mod clients;

@@ -16,7 +16,7 @@ use super::register::{Addresses, Register};
 use super::requests::{self, Pool};
 use super::stats::{SAMPLE_PERIOD, Stats};
 use super::topics::Topics;
-use super::{Broker, client, slow, txn_check};
+use super::{Broker, ahead, client, slow, txn_check};
 use crate::base::limits::TOPIC_QUEUES_MAX;
 use crate::base::thread::{self, Handle, Stop};
 use crate::base::{Error, Result, clock};
@@ -140,6 +140,10 @@ impl Broker {
         dispatcher.settle_by(move |deadline| store.settle(deadline));
         let store = self.store.clone();
         dispatcher.call_after(Pool::Send, move || store.dispatch_waited());
+        for (pool, gets) in [(Pool::Send, false), (Pool::Pull, true)] {
+            let topics = self.topics.clone();
+            dispatcher.look_ahead(pool, move |requests| ahead::look(&topics, requests, gets));
+        }
         self.running.set_dispatcher(Some(dispatcher.clone()));
         let server = Server::start(&config.server, &listen(&config)?, dispatcher)?;
         let port = server.local_addr(Port::Main).port();

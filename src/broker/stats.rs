@@ -98,6 +98,12 @@ impl Readers {
         }
     }
 
+    /// Has the processor load the counters of all groups at hand.
+    pub fn prefetch_all(&self) {
+        let known = self.0.iter().map_while(OnceLock::get);
+        known.for_each(|(_, item)| vector::prefetch_all(Arc::as_ptr(item)));
+    }
+
     /// Has the processor load the counters of a group.
     pub fn prefetch(&self, group: &Arc<SubscriptionGroupConfig>) {
         self.get(group).map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all);

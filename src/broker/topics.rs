@@ -48,6 +48,15 @@ impl AtHand {
         self.queues.prefetch(queue_id);
     }
 
+    /// Has the processor load where a queue and the counters are found.
+    fn prefetch_places(&self, queue_id: i32, gets: bool) {
+        match gets {
+            true => self.gets.prefetch_all(),
+            false => self.puts.get().map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all),
+        }
+        self.queues.prefetch_place(queue_id);
+    }
+
     /// Has the processor load what a pull by this group will need.
     pub fn prefetch_get(&self, group: &Arc<SubscriptionGroupConfig>, queue_id: i32) {
         self.gets.prefetch(group);
@@ -171,6 +180,24 @@ impl Topics {
         // Counting a reference makes the processor wait for what it has under way: all at once.
         vector::prefetch_all(Arc::as_ptr(topic));
         Some(topic.clone())
+    }
+
+    /// Has the processor load what sends to these queues (or `gets`: pulls) will need, by topic and
+    /// queue id: step by step for all of them.
+    pub fn prefetch(&self, places: &[(&str, i32)], gets: bool) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let topic = |&(name, queue_id): &(&str, i32)| {
+            let topic = state.table.get(name)?;
+            vector::prefetch_all(Arc::as_ptr(topic));
+            Some((topic, queue_id))
+        };
+        let topics: Vec<_> = places.iter().filter_map(topic).collect();
+        let at_hand = || topics.iter().filter_map(|(topic, id)| Some((topic.at_hand()?, *id)));
+        at_hand().for_each(|(topic, queue_id)| topic.prefetch_places(queue_id, gets));
+        at_hand().for_each(|(topic, queue_id)| topic.queues.prefetch(queue_id));
+        if gets {
+            at_hand().for_each(|(topic, queue_id)| topic.queues.prefetch_units(queue_id));
+        }
     }
 
     /// Whether the table has it: light queues are in none.
@@ -467,6 +494,15 @@ mod tests {
         let many = Wanted { queue_nums: 99, unit_mode: true, ..wanted("C", "TBW102") };
         let many = topics.get_or_create(&many).unwrap().config;
         assert_eq!((many.write_queue_nums, many.topic_sys_flag), (8, TOPIC_UNIT));
+    }
+
+    #[test]
+    fn what_is_looked_ahead_for_need_not_be_there() {
+        let (_dir, _config, topics) = topics();
+        topics.get_or_create(&wanted("A", "TBW102")).unwrap();
+        let places = [("A", 0), ("A", 4), ("A", -1), ("none", 0), ("", i32::MAX)];
+        [false, true].iter().for_each(|gets| topics.prefetch(&places, *gets));
+        assert!(!topics.is_stored("none") && topics.is_stored("A"));
     }
 
     #[test]

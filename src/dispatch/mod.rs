@@ -186,6 +186,16 @@ impl<S: Send + Sync + 'static, P: PoolId> Dispatcher<S, P> {
         self.pools[pool.index()].clean_when(Box::new(busy));
     }
 
+    /// Has the workers of this pool show `ahead` a few requests at once before they handle them.
+    /// Once per pool.
+    pub fn look_ahead(
+        &self,
+        pool: P,
+        ahead: impl Fn(&mut dyn Iterator<Item = &Request>) + Send + Sync + 'static,
+    ) {
+        self.pools[pool.index()].look_ahead(Box::new(ahead));
+    }
+
     /// Has the workers of this pool call `after` whenever the replies to a batch have left. Once
     /// per pool.
     pub fn call_after(&self, pool: P, after: impl Fn() + Send + Sync + 'static) {

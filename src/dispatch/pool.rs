@@ -25,6 +25,9 @@ use crate::protocol::code::response::SYSTEM_BUSY;
 /// What a pool does with a request; answers it.
 pub type Work = Box<dyn Fn(Request) + Send + Sync>;
 
+/// What is done for the requests that a worker will handle next, at most `AHEAD`.
+pub type LookAhead = Box<dyn Fn(&mut dyn Iterator<Item = &Request>) + Send + Sync>;
+
 enum Job {
     /// Requests of one connection, in their order.
     Requests(VecDeque<Request>),
@@ -52,6 +55,8 @@ pub struct Pool {
     workers: Mutex<Workers>,
     /// Says that all queued requests are to be refused.
     busy: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Called before the requests of a batch are handled.
+    ahead: OnceLock<LookAhead>,
     /// Called when the replies to a batch have left.
     after: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -61,6 +66,8 @@ pub struct Pool {
 const LEFT_MAX: usize = 8;
 /// From so many requests in one read on, a connection is one that can crowd a pool.
 const CROWD_BATCH: usize = 4;
+/// So many requests of a batch are looked at before the first of them is handled.
+pub const AHEAD: usize = 16;
 /// Jobs that a reactor does in one go.
 const HELP_JOBS: usize = 8;
 
@@ -107,6 +114,7 @@ impl Pool {
             gate: Gate::default(),
             workers: Mutex::default(),
             busy: OnceLock::new(),
+            ahead: OnceLock::new(),
             after: OnceLock::new(),
         })
     }
@@ -270,7 +278,12 @@ impl Pool {
     fn handle(&self, seat: &Seat, batch: VecDeque<Request>) {
         let late = batch.front().is_some_and(|request| self.is_late(request));
         seat.begin(batch);
-        while let Some(request) = seat.next() {
+        let ahead = self.ahead.get().filter(|_| !late);
+        for handled in 0usize.. {
+            if let Some(ahead) = ahead.filter(|_| handled.is_multiple_of(AHEAD)) {
+                ahead(&mut lock(&seat.batch).rest.iter().take(AHEAD));
+            }
+            let Some(request) = seat.next() else { break };
             let queued = self.leaves(&request);
             if late {
                 refuse(&request, "[TIMEOUT_CLEAN_QUEUE]", queued);
@@ -441,6 +454,12 @@ impl Pool {
     }
 
     /// From now on `after` is called on the worker when the replies to a batch have left.
+    pub fn look_ahead(&self, ahead: LookAhead) {
+        if self.ahead.set(ahead).is_err() {
+            log::error!(target: "remoting", "{}: looks ahead in two ways", self.spec.name);
+        }
+    }
+
     pub fn call_after(&self, after: Box<dyn Fn() + Send + Sync>) {
         if self.after.set(after).is_err() {
             log::error!(target: "remoting", "{}: two things to do after a batch", self.spec.name);

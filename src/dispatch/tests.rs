@@ -451,6 +451,23 @@ fn a_busy_pool_is_cleaned() {
 }
 
 #[test]
+fn requests_are_shown_a_few_at_once_before_they_are_handled() {
+    let scene = Scene::new(1, 100, None);
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let look = shown.clone();
+    scene.dispatcher.look_ahead(Of::Send, move |requests| {
+        look.lock().unwrap().push(requests.map(|request| request.command.opaque).collect());
+    });
+    let mut peer = scene.connect(Port::Main);
+    peer.send(&[ECHO; 40]);
+    (0..40).for_each(|_| assert_eq!(peer.answer().1.code, 0));
+    let shown: Vec<Vec<i32>> = shown.lock().unwrap().clone();
+    assert!(shown.iter().all(|some| some.len() <= 16), "{shown:?}");
+    let all: std::collections::BTreeSet<i32> = shown.into_iter().flatten().collect();
+    assert_eq!(all.len(), 40);
+}
+
+#[test]
 fn stopping_answers_what_is_queued() {
     let scene = Scene::new(1, 100, None);
     let mut peer = scene.connect(Port::Main);

@@ -55,6 +55,12 @@ impl QueuesAtHand {
         self.queues.get()?.get(usize::try_from(queue_id).ok()?)?.get()
     }
 
+    /// Has the processor load where the queue is noted.
+    pub fn prefetch_place(&self, queue_id: i32) {
+        let place = self.queues.get().and_then(|all| all.get(usize::try_from(queue_id).ok()?));
+        place.into_iter().for_each(|place| vector::prefetch(std::ptr::from_ref(place).addr()));
+    }
+
     /// Has the processor load the queue, which is not looked at.
     pub fn prefetch(&self, queue_id: i32) {
         self.any(queue_id).map(Arc::as_ptr).into_iter().for_each(vector::prefetch_all);
