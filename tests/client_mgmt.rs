@@ -177,6 +177,15 @@ fn garbage_bodies_are_refused_and_the_connection_lives() {
     ] {
         assert_eq!(peer.ask(&with_body(codes::HEART_BEAT, nameless)).code, 1);
     }
+    let (long_id, long_group) = ("c".repeat(1025), "g".repeat(256));
+    for (client, group, said) in [(&long_id[..], "g", "clientID"), ("c", &long_group, "groupName")]
+    {
+        let reply = peer.ask(&heart_beat(client, group, "T", "*", 1));
+        assert_eq!(reply.code, 1);
+        assert!(reply.remark.unwrap().contains(&format!("{said} is longer than")));
+    }
+    let members = request(codes::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", "g")]);
+    assert_eq!(peer.ask(&members).code, 1, "nothing of them was entered");
     assert_eq!(peer.ask(&send_v2("T", 0, "", b"x")).code, 0);
 }
 

@@ -170,6 +170,10 @@ pub const OFFSET_GROUPS_MAX: usize = 1_000_000;
 pub const OFFSET_QUEUES_MAX: usize = TOPIC_QUEUES_MAX as usize;
 /// Groups with connected consumers, and as many with connected producers.
 pub const CLIENT_GROUPS_MAX: usize = 100_000;
+/// Memberships of connected clients: one a client and group.
+pub const CLIENT_MEMBERS_MAX: usize = 1_000_000;
+/// Longest client id in bytes.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// Topics that one group subscribes.
 pub const SUBSCRIPTIONS_MAX: usize = 20_000;
 /// Queue locks of orderly consumers.

@@ -7,6 +7,7 @@ use super::clients::Channel;
 use super::filters;
 use super::pull::{bad_expression, no_expressions};
 use super::{Broker, notify};
+use crate::base::limits::{CLIENT_ID_BYTES_MAX, GROUP_BYTES_MAX};
 use crate::base::{Error, Result, clock};
 use crate::dispatch::Outcome;
 use crate::message::flags::TOPIC_UNIT_SUB;
@@ -50,11 +51,20 @@ pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
 }
 
-/// Without their names neither a client nor its groups can be entered.
+/// Without their names neither a client nor its groups can be entered. Each membership keeps the
+/// client id once more, so its length is bounded as their number is.
 fn check_names(beat: &HeartbeatData) -> Result<()> {
     let groups: Vec<_> = (beat.consumer_data_set.iter().map(|data| &data.group_name))
         .chain(beat.producer_data_set.iter().map(|data| &data.group_name))
         .collect();
+    if beat.client_id.len() > CLIENT_ID_BYTES_MAX {
+        let remark = format!("the clientID is longer than {CLIENT_ID_BYTES_MAX} bytes");
+        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+    }
+    if groups.iter().any(|name| name.len() > GROUP_BYTES_MAX) {
+        let remark = format!("a groupName is longer than {GROUP_BYTES_MAX} bytes");
+        return Err(Error::refused(response::SYSTEM_ERROR, remark));
+    }
     let missing = match groups.iter().any(|name| name.is_empty()) {
         true => "groupName",
         false if beat.client_id.is_empty() && !groups.is_empty() => "clientID",

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::base::limits::{CLIENT_GROUPS_MAX, SUBSCRIPTIONS_MAX};
+use crate::base::limits::{CLIENT_GROUPS_MAX, CLIENT_MEMBERS_MAX, SUBSCRIPTIONS_MAX};
 use crate::base::{Error, Result};
 use crate::message::filter::Subscription;
 use crate::protocol::body::heartbeat::{ConsumerData, SubscriptionData};
@@ -51,6 +51,8 @@ struct Tables<C> {
     by_client: HashMap<String, u64>,
     /// Connection → the groups it is in: consumer groups and producer groups.
     groups_of: HashMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
+    /// Channels in `consumers` and `producers`.
+    members: usize,
 }
 
 /// All clients of this broker.
@@ -65,6 +67,7 @@ impl<C> Default for Clients<C> {
             producers: HashMap::new(),
             by_client: HashMap::new(),
             groups_of: HashMap::new(),
+            members: 0,
         };
         Clients { tables: RwLock::new(tables) }
     }
@@ -85,9 +88,12 @@ impl<C: Clone> Clients<C> {
         }
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let name = data.group_name.clone();
-        if !tables.consumers.contains_key(&name) && tables.consumers.len() >= CLIENT_GROUPS_MAX {
+        let group = tables.consumers.get(&name);
+        if group.is_none() && tables.consumers.len() >= CLIENT_GROUPS_MAX {
             return Err(too_many_groups());
         }
+        let joins = group.is_none_or(|group| !group.channels.contains_key(&id));
+        tables.count_member(joins)?;
         tables.groups_of.entry(id).or_default().0.insert(name.clone());
         let group = tables.consumers.entry(name).or_insert_with(|| Consumers {
             data: data.clone(),
@@ -95,16 +101,19 @@ impl<C: Clone> Clients<C> {
             channels: BTreeMap::new(),
         });
         group.data = data;
-        let joined = group.channels.insert(id, channel).is_none();
-        Ok(group.subscribe(subscribed) | joined)
+        group.channels.insert(id, channel);
+        Ok(group.subscribe(subscribed) | joins)
     }
 
     /// Enters a producer under connection `id`.
     pub fn register_producer(&self, id: u64, channel: Channel<C>, group: &str) -> Result<()> {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        if !tables.producers.contains_key(group) && tables.producers.len() >= CLIENT_GROUPS_MAX {
+        let channels = tables.producers.get(group);
+        if channels.is_none() && tables.producers.len() >= CLIENT_GROUPS_MAX {
             return Err(too_many_groups());
         }
+        let joins = channels.is_none_or(|channels| !channels.contains_key(&id));
+        tables.count_member(joins)?;
         tables.groups_of.entry(id).or_default().1.insert(group.to_owned());
         tables.by_client.insert(channel.client_id.clone(), id);
         let old = tables.producers.entry(group.to_owned()).or_default().insert(id, channel);
@@ -252,9 +261,20 @@ fn filter_of(data: &SubscriptionData) -> Option<Arc<Subscription>> {
 }
 
 impl<C> Tables<C> {
+    /// Counts a client that joins a group; refused when there are too many.
+    fn count_member(&mut self, joins: bool) -> Result<()> {
+        if joins && self.members >= CLIENT_MEMBERS_MAX {
+            let remark = format!("clients have {CLIENT_MEMBERS_MAX} memberships of groups in all");
+            return Err(Error::refused(response::SYSTEM_ERROR, remark));
+        }
+        self.members += usize::from(joins);
+        Ok(())
+    }
+
     fn remove_consumer(&mut self, id: u64, name: &str) -> bool {
         let Some(group) = self.consumers.get_mut(name) else { return false };
         let was_there = group.channels.remove(&id).is_some();
+        self.members -= usize::from(was_there);
         if group.channels.is_empty() {
             self.consumers.remove(name);
         }
@@ -277,6 +297,7 @@ impl<C> Tables<C> {
             groups.1.remove(name);
         }
         if let Some(channel) = left {
+            self.members -= 1;
             self.forget_client(id, &channel.client_id);
         }
         self.forget_if_idle(id);
@@ -388,6 +409,34 @@ mod tests {
         assert_eq!((at("client1"), at("client2")), (None, Some(2)), "renamed");
         clients.closed(2);
         assert!(clients.tables.read().unwrap().by_client.is_empty());
+    }
+
+    #[test]
+    fn memberships_are_counted_and_bounded() {
+        let clients = Clients::default();
+        let members = || clients.tables.read().unwrap().members;
+        for _ in 0..2 {
+            clients.register_consumer(1, channel(1, 0), group(&[])).unwrap();
+            clients.register_producer(1, channel(1, 0), "p").unwrap();
+            clients.register_producer(2, channel(2, 0), "p").unwrap();
+        }
+        assert_eq!(members(), 3, "a second heartbeat joins nothing");
+        clients.unregister_producer(2, "q");
+        clients.unregister_producer(2, "p");
+        assert_eq!(members(), 2);
+
+        clients.tables.write().unwrap().members = CLIENT_MEMBERS_MAX;
+        clients.register_producer(1, channel(1, 9), "p").expect("a member already");
+        clients.register_consumer(1, channel(1, 9), group(&[])).expect("a member already");
+        for group in ["p", "new"] {
+            clients.register_producer(2, channel(2, 0), group).expect_err("one too many");
+        }
+        clients.register_consumer(2, channel(2, 0), group(&[])).expect_err("one too many");
+        assert_eq!(clients.connections("g"), [1]);
+        assert!(clients.producers("new").is_none());
+        clients.closed(1);
+        assert_eq!(members(), CLIENT_MEMBERS_MAX - 2);
+        clients.register_producer(2, channel(2, 0), "p").expect("there is room again");
     }
 
     #[test]
