@@ -7,7 +7,7 @@
 //! `--check-store` has its own: 0 without faults, 1 with faults, 2 when nothing could be checked.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,9 +64,9 @@ pub fn exit(result: std::result::Result<u8, Exit>) -> ExitCode {
         Err(Exit { status, text }) => {
             if status > Exit::USAGE {
                 log::error!("{}", text.trim_end());
-                eprintln!("{}", text.trim_end());
+                complain(text.trim_end());
             } else if !text.is_empty() {
-                println!("{}", text.trim_end());
+                print(text.trim_end());
             }
             status
         }
@@ -75,9 +75,19 @@ pub fn exit(result: std::result::Result<u8, Exit>) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Prints a line. A reader that went away, as `mqbroker -p | head` does, is no reason to panic.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// The same on standard error.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints a line and logs it.
 pub fn say(text: &str) {
-    println!("{text}");
+    print(text);
     log::info!("{text}");
 }
 
@@ -158,7 +168,7 @@ impl Command {
         }
         // RocketMQ passes over them without a word, and commands with them are in use.
         for free in &matches.free {
-            eprintln!("{program}: argument ignored: {free}");
+            complain(&format!("{program}: argument ignored: {free}"));
         }
         Ok(Command { program, matches })
     }
@@ -176,7 +186,7 @@ impl Command {
         let Some(path) = self.value("c") else { return Ok(C::new()) };
         let Loaded { config, warnings } = config::load(Path::new(&path))?;
         for warning in warnings {
-            eprintln!("{}: warning: {warning}", self.program);
+            complain(&format!("{}: warning: {warning}", self.program));
         }
         Ok(config)
     }
@@ -303,7 +313,7 @@ pub fn namesrv(
     let mut config: NamesrvConfig = command.config()?;
     if let Some(path) = &config.origin.path {
         config.config_store_path = path.to_string_lossy().into_owned();
-        println!("load config properties file OK, {}", path.display());
+        print(&format!("load config properties file OK, {}", path.display()));
     }
     if config.rocketmq_home.is_none() {
         return Err(Exit::new(Exit::HOME, HOME_UNSET));
@@ -358,7 +368,7 @@ pub fn broker(arguments: impl IntoIterator<Item = OsString>) -> std::result::Res
     let signals = command.begin(&config, logs, folder)?;
     for (is_warning, note) in config.address_notes() {
         if is_warning {
-            eprintln!("mqbroker: warning: {note}");
+            complain(&format!("mqbroker: warning: {note}"));
             log::warn!("{note}");
         } else {
             say(&note);

@@ -148,3 +148,19 @@ fn a_name_server_starts_and_stops_and_names_a_port_in_use() {
     assert!(namesrv.errors().contains(" INFO main - stopping\n"));
     assert!(!dir.path().join("logs").exists(), "--log stderr writes no files");
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let home = tempfile::tempdir().unwrap();
+    for program in [env!("CARGO_BIN_EXE_mqbroker"), env!("CARGO_BIN_EXE_mqnamesrv")] {
+        for flag in ["-h", "-p"] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(program);
+            command.arg(flag).env("HOME", home.path()).env("ROCKETMQ_HOME", home.path());
+            let output = command.env_remove("NAMESRV_ADDR").stdout(writer).output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), &errors[..]), (Some(0), ""), "{program} {flag}");
+        }
+    }
+}
