@@ -116,9 +116,10 @@ impl Flush {
 
     /// Flushes these bytes: with sends that wait at once, otherwise step by step.
     fn flush_steps(&self, from: i64, to: i64) -> Result<()> {
-        let step = match self.config.get().store.flush_disk_type {
-            FlushDiskType::SyncFlush => to - from,
-            FlushDiskType::AsyncFlush => STEP_BYTES.max((to - from) / STEPS_MAX),
+        // Those who are waited for do not wait for the other processors as well, page by page.
+        let (step, unmap) = match self.config.get().store.flush_disk_type {
+            FlushDiskType::SyncFlush => (to - from, true),
+            FlushDiskType::AsyncFlush => (STEP_BYTES.max((to - from) / STEPS_MAX), false),
         };
         let mut at = from;
         while at < to {
@@ -127,7 +128,7 @@ impl Flush {
                 end if end < to => end - end % PAGE_BYTES as i64,
                 _ => to,
             };
-            self.log.segments().flush(at, end)?;
+            self.log.segments().flush(at, end, unmap)?;
             self.durable.set_flushed(end);
             at = end;
             // Not when stopping.

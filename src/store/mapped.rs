@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ use crate::sys::faults::{Call, Change, check, done};
 pub const PAGE_BYTES: usize = 4096;
 /// Bytes at the front of what is appended that are stored last.
 const HEAD_BYTES: usize = 8;
+/// How many bytes are taken out of the map. Of fewer it costs more than it saves; more are in large
+/// folios, which it divides (see tests/bench/NOTES.md).
+const UNMAP_BYTES: RangeInclusive<usize> = 4 * PAGE_BYTES..=256 * 1024;
 
 /// A file of fixed length, mapped whole.
 #[derive(Debug)]
@@ -312,6 +315,23 @@ impl MappedFile {
         Ok(())
     }
 
+    /// Takes the whole pages of `range` out of the map before they are flushed. The kernel forbids
+    /// the storing to each page that it writes, which interrupts the other processors page by page;
+    /// so they are interrupted once. Who reads the pages again gets many at a time.
+    pub fn unmap(&self, range: Range<usize>) {
+        let start = range.start.next_multiple_of(PAGE_BYTES);
+        let end = range.end.min(self.size()) / PAGE_BYTES * PAGE_BYTES;
+        if !self.on_disk || !UNMAP_BYTES.contains(&end.saturating_sub(start)) {
+            return;
+        }
+        // SAFETY: within the mapping by `min`, and of a file that is mapped shared: what the kernel
+        // drops is where the pages are, and not what is in them. Before Linux 5.18 it refuses.
+        unsafe {
+            let at = self.map.as_mut_ptr().add(start).cast();
+            libc::madvise(at, end - start, libc::MADV_DONTNEED_LOCKED);
+        }
+    }
+
     /// Tells the kernel how the file will be read.
     pub fn advise(&self, advice: Advice) -> io::Result<()> {
         self.map.advise(advice)
@@ -466,6 +486,47 @@ mod tests {
         let text = MappedFile::open(file.path(), 100, 4096).unwrap_err().to_string();
         assert!(text.ends_with("/f: 8192 bytes long, expected 4096"), "{text}");
         assert!(MappedFile::create(file.path(), 100, 8192).is_err());
+    }
+
+    /// Which pages of the file are in this process's page table.
+    fn in_map(file: &MappedFile) -> Vec<bool> {
+        let map = File::open("/proc/self/pagemap").unwrap();
+        let mut entries = vec![0; file.size() / PAGE_BYTES * 8];
+        let first = file.address(0) / PAGE_BYTES * 8;
+        std::os::unix::fs::FileExt::read_exact_at(&map, &mut entries, first as u64).unwrap();
+        entries.chunks(8).map(|entry| entry[7] & 0x80 != 0).collect()
+    }
+
+    #[test]
+    fn pages_out_of_the_map_keep_what_was_stored() {
+        let (_dir, file) = file(16 * PAGE_BYTES);
+        file.reserve_all().and_then(|()| file.advise(Advice::Random)).unwrap();
+        file.lock().and_then(|()| file.prefault(0..file.size(), true)).unwrap();
+        let stored: Vec<u8> = (0..9 * PAGE_BYTES + 10).map(|at| (at % 251) as u8).collect();
+        file.append(&stored).unwrap();
+        let slice = file.slice(0, stored.len()).unwrap();
+        assert_eq!(in_map(&file), [true; 16]);
+        // Three whole pages and parts of two.
+        file.unmap(PAGE_BYTES - 1..PAGE_BYTES * 5 - 1);
+        assert_eq!(in_map(&file), [true; 16], "too few to pay");
+        file.unmap(1..stored.len());
+        let left: Vec<bool> = (0..16).map(|page| !(1..9).contains(&page)).collect();
+        assert_eq!(in_map(&file), left, "whole pages only, not the one that is written");
+        file.flush(0, stored.len()).unwrap();
+        assert_eq!(slice.as_bytes(), stored);
+        file.append(b"more").unwrap();
+        file.flush(stored.len(), stored.len() + 4).unwrap();
+        let again = fs::read(file.path()).unwrap();
+        assert!(again.starts_with(&[&stored[..], b"more"].concat()));
+        file.unlock(0..file.size()).unwrap();
+    }
+
+    #[test]
+    fn memory_without_a_file_stays_in_the_map() {
+        let memory = MappedFile::in_memory("m", 8 * PAGE_BYTES).unwrap();
+        memory.append(&[7; 8 * PAGE_BYTES]).unwrap();
+        memory.unmap(0..memory.size());
+        assert_eq!(memory.bytes(0, memory.size()), Some(&[7; 8 * PAGE_BYTES][..]));
     }
 
     #[test]

@@ -269,13 +269,17 @@ impl Segments {
         })
     }
 
-    /// Writes the bytes `from..to` to the disk.
-    pub fn flush(&self, from: i64, to: i64) -> Result<()> {
+    /// Writes the bytes `from..to` to the disk; with `unmap` they are taken out of the map first.
+    pub fn flush(&self, from: i64, to: i64, unmap: bool) -> Result<()> {
         let mut at = from.max(self.min_offset().unwrap_or(to));
         while at < to {
             let Some(file) = self.find(at) else { break };
             let end = file.end().min(to);
-            file.flush((at - file.start()) as usize, (end - file.start()) as usize)
+            let range = (at - file.start()) as usize..(end - file.start()) as usize;
+            if unmap {
+                file.unmap(range.clone());
+            }
+            file.flush(range.start, range.end)
                 .what(|| format!("flush {}", file.path().display()))?;
             at = end;
         }
@@ -324,7 +328,7 @@ mod tests {
         assert_eq!(segments.find(4096).unwrap().bytes(0, 1), Some(&b"b"[..]));
         assert_eq!(segments.drop_oldest(9).unwrap(), 1);
         assert_eq!(segments.min_offset(), Some(8192));
-        segments.flush(0, 12288).unwrap();
+        segments.flush(0, 12288, false).unwrap();
     }
 
     #[test]
