@@ -7,13 +7,14 @@
 //! `--check-store` has its own: 0 without faults, 1 with faults, 2 when nothing could be checked.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use log::LevelFilter;
 
+use crate::base::console::{complain, print};
 use crate::base::log::{self as logs, LogFile};
 use crate::base::{Error, Result};
 use crate::config::{self, BrokerConfig, Config, Loaded, NamesrvConfig};
@@ -73,16 +74,6 @@ pub fn exit(result: std::result::Result<u8, Exit>) -> ExitCode {
     };
     logs::flush();
     ExitCode::from(status)
-}
-
-/// Prints a line. A reader that went away, as `mqbroker -p | head` does, is no reason to panic.
-fn print(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// The same on standard error.
-fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints a line and logs it.
@@ -168,7 +159,7 @@ impl Command {
         }
         // RocketMQ passes over them without a word, and commands with them are in use.
         for free in &matches.free {
-            complain(&format!("{program}: argument ignored: {free}"));
+            complain(format!("{program}: argument ignored: {free}"));
         }
         Ok(Command { program, matches })
     }
@@ -186,7 +177,7 @@ impl Command {
         let Some(path) = self.value("c") else { return Ok(C::new()) };
         let Loaded { config, warnings } = config::load(Path::new(&path))?;
         for warning in warnings {
-            complain(&format!("{}: warning: {warning}", self.program));
+            complain(format!("{}: warning: {warning}", self.program));
         }
         Ok(config)
     }
@@ -313,7 +304,7 @@ pub fn namesrv(
     let mut config: NamesrvConfig = command.config()?;
     if let Some(path) = &config.origin.path {
         config.config_store_path = path.to_string_lossy().into_owned();
-        print(&format!("load config properties file OK, {}", path.display()));
+        print(format!("load config properties file OK, {}", path.display()));
     }
     if config.rocketmq_home.is_none() {
         return Err(Exit::new(Exit::HOME, HOME_UNSET));
@@ -368,7 +359,7 @@ pub fn broker(arguments: impl IntoIterator<Item = OsString>) -> std::result::Res
     let signals = command.begin(&config, logs, folder)?;
     for (is_warning, note) in config.address_notes() {
         if is_warning {
-            complain(&format!("mqbroker: warning: {note}"));
+            complain(format!("mqbroker: warning: {note}"));
             log::warn!("{note}");
         } else {
             say(&note);

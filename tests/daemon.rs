@@ -151,16 +151,37 @@ fn a_name_server_starts_and_stops_and_names_a_port_in_use() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
+    const BROKER: &str = env!("CARGO_BIN_EXE_mqbroker");
+    const NAMESRV: &str = env!("CARGO_BIN_EXE_mqnamesrv");
+    const BENCH: &str = env!("CARGO_BIN_EXE_mqbench");
+    const ADMIN: &str = env!("CARGO_BIN_EXE_mqadmin");
     let home = tempfile::tempdir().unwrap();
-    for program in [env!("CARGO_BIN_EXE_mqbroker"), env!("CARGO_BIN_EXE_mqnamesrv")] {
-        for flag in ["-h", "-p"] {
-            let (reader, writer) = std::io::pipe().unwrap();
-            drop(reader);
-            let mut command = Command::new(program);
-            command.arg(flag).env("HOME", home.path()).env("ROCKETMQ_HOME", home.path());
-            let output = command.env_remove("NAMESRV_ADDR").stdout(writer).output().unwrap();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert_eq!((output.status.code(), &errors[..]), (Some(0), ""), "{program} {flag}");
-        }
+    let without_reader = |program, argument| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(program);
+        command.arg(argument).env("HOME", home.path()).env("ROCKETMQ_HOME", home.path());
+        command.env_remove("NAMESRV_ADDR");
+        (command, writer)
+    };
+    for (program, flag, status) in [
+        (BROKER, "-h", 0),
+        (BROKER, "-p", 0),
+        (NAMESRV, "-h", 0),
+        (NAMESRV, "-p", 0),
+        (BENCH, "-h", 0),
+        // As if SIGPIPE had ended it.
+        (ADMIN, "help", 141),
+    ] {
+        let (mut command, writer) = without_reader(program, flag);
+        let output = command.stdout(writer).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &errors[..]), (Some(status), ""), "{program} {flag}");
+    }
+    // The same of standard error.
+    for (program, argument) in [(BENCH, "nothing"), (ADMIN, "updateTopic")] {
+        let (mut command, writer) = without_reader(program, argument);
+        let output = command.stderr(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{program} {argument}");
     }
 }

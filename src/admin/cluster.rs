@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::options::{Args, Opt};
 use super::text::{out, outln};
+use crate::base::console::complain;
 use crate::base::{Error, Result, clock};
 use crate::client::Admin;
 use crate::protocol::body::cluster::{ClusterInfo, KvTable};
@@ -55,7 +56,7 @@ fn every_broker(admin: &Admin, info: &ClusterInfo, each: impl Fn(&str, &str, i64
             let Some(broker) = info.broker_addr_table.get(name) else { continue };
             for (id, address) in &broker.broker_addrs {
                 let figures = admin.runtime_info(address).unwrap_or_else(|error| {
-                    eprintln!("{address}: {error}");
+                    complain(format_args!("{address}: {error}"));
                     KvTable::default()
                 });
                 each(cluster, name, *id, address, &figures);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::options::{Args, Opt};
 use super::text::{self, or_null, out, outln};
 use super::track::tracks;
+use crate::base::console::complain;
 use crate::base::error::IoContext;
 use crate::base::{Error, Result, clock};
 use crate::client::{
@@ -72,7 +73,7 @@ fn query_one(admin: &Admin, id: &str) -> Result<()> {
             out!("\n\n");
             tracks.iter().for_each(|track| out!("{track}"));
         }
-        Err(error) => eprintln!("consumers of {}: {error}", message.topic()),
+        Err(error) => complain(format_args!("consumers of {}: {error}", message.topic())),
     }
     Ok(())
 }

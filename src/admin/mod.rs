@@ -11,6 +11,7 @@ mod track;
 use options::{Args, Opt};
 use text::{out, outln};
 
+use crate::base::console::complain;
 use crate::base::{Error, Result};
 use crate::client;
 
@@ -113,15 +114,14 @@ fn run(row: &Row, words: &[String]) -> i32 {
         Ok(args) => args,
         Err(reason) => {
             out!("{}", options::help(row.name, row.options));
-            eprintln!("{reason}");
+            complain(reason);
             return 1;
         }
     };
     match connect(&args).and_then(|admin| (row.run)(&admin, &args)) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{} command failed", row.name);
-            eprintln!("{error}");
+            complain(format_args!("{} command failed\n{error}", row.name));
             i32::from(std::env::var_os(STRICT).is_some())
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
 use crate::base::clock;
+use crate::base::console::complain;
 use crate::client::{MessageExt, MessageQueue, SendResult};
 use crate::message::property;
 use crate::protocol::body::client::ConsumeMessageDirectlyResult;
@@ -19,7 +20,7 @@ pub fn put(text: Arguments) {
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(READER_GONE);
         }
-        eprintln!("mqadmin: write: {error}");
+        complain(format_args!("mqadmin: write: {error}"));
         std::process::exit(1);
     }
 }

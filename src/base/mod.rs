@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod clock;
+pub mod console;
 pub mod error;
 pub mod json;
 pub mod limits;

@@ -73,7 +73,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
         if self.logged {
             let seconds = self.began.elapsed().as_secs_f64();

@@ -30,6 +30,7 @@ use serde_json::Value;
 use std::fs;
 
 use crate::base::Result;
+use crate::base::console::{complain, print};
 use crate::base::error::IoContext;
 use run::Run;
 
@@ -41,7 +42,7 @@ pub fn main(args: &[String]) -> i32 {
         Ok(Some(settings)) => settings,
         Ok(None) => return 0,
         Err(error) => {
-            eprintln!("mqbench: {error}");
+            complain(format_args!("mqbench: {error}"));
             return 1;
         }
     };
@@ -53,7 +54,7 @@ pub fn main(args: &[String]) -> i32 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("mqbench: {error}");
+            complain(format_args!("mqbench: {error}"));
             1
         }
     }
@@ -75,7 +76,7 @@ fn limits(settings: &Settings) -> Result<()> {
 /// Each run is told on standard error, since all of them take a while.
 fn compare(settings: &Settings, comparison: &Comparison) -> Result<()> {
     let compared = compare::compare(settings, comparison, |name, run| {
-        eprintln!("{name}: {}", report::text(run));
+        complain(format_args!("{name}: {}", report::text(run)));
     })?;
     show(settings, || compared.text(settings), || compared.json());
     draw(settings, || plot::of_compared(&compared))
@@ -83,8 +84,8 @@ fn compare(settings: &Settings, comparison: &Comparison) -> Result<()> {
 
 fn show(settings: &Settings, text: impl Fn() -> String, json: impl Fn() -> Value) {
     match settings.json {
-        true => println!("{}", json()),
-        false => println!("{}", text()),
+        true => print(json()),
+        false => print(text()),
     }
 }
 

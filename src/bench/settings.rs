@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use getopts::{Matches, Options};
 
 use super::template::{SLOTS_MAX, TOPICS_MAX};
+use crate::base::console::print;
 use crate::base::{Error, Result};
 use crate::protocol::Codec;
 
@@ -133,11 +134,11 @@ impl Settings {
         let options = options();
         let matches = options.parse(args).map_err(|error| Error::Config(error.to_string()))?;
         if matches.opt_present("h") {
-            print!("{}", options.usage(USAGE));
+            print(options.usage(USAGE).trim_end());
             return Ok(None);
         }
         if matches.opt_present("version") {
-            println!("mqbench {}", env!("CARGO_PKG_VERSION"));
+            print(concat!("mqbench ", env!("CARGO_PKG_VERSION")));
             return Ok(None);
         }
         let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
