@@ -207,8 +207,14 @@ fn a_second_broker_on_the_store_is_refused() {
     let config = broker_config(dir.path(), "");
     let broker = Daemon::broker(dir.path(), &config);
     let mut acked = fill(&broker, 20);
+    let topics = dir.path().join("store/config/topics.json");
+    let whole = fs::read(&topics).unwrap();
     for _ in 0..2 {
+        // Not even what cannot be read is touched without the lock.
+        fs::write(&topics, "no JSON").unwrap();
         let refused = Daemon::refused(dir.path(), &config, "the lock");
+        assert_eq!(fs::read_to_string(&topics).unwrap(), "no JSON");
+        fs::write(&topics, &whole).unwrap();
         assert_eq!(refused.status, Some(255), "{}", refused.text);
         let lock = dir.path().join("store/lock");
         let wanted = format!("Lock failed,MQ already started: {}", lock.display());

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ferrocket::broker::Broker;
 use ferrocket::message::record;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
+use ferrocket::store::Store;
 
 use crate::child::Numbers;
 use crate::common::*;
@@ -118,6 +120,28 @@ fn check(cluster: &Cluster, lost: &str, context: &str) {
 
 fn aside(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}.unreadable", path.display()))
+}
+
+#[test]
+fn a_stopping_broker_keeps_its_lock_until_all_is_saved() {
+    let cluster = Cluster::start();
+    cluster.create_topic("T", 4, 6);
+    put(&cluster, "T", 1, "", b"body");
+    commit(&cluster, "T", "g", 1, 1);
+    let root = cluster.config.store.root();
+    let end = Instant::now() + Duration::from_secs(20);
+    let read_by_the_next = || loop {
+        if let Ok(_lock) = Store::claim(&root) {
+            return fs::read_to_string(root.join("config/consumerOffset.json")).unwrap();
+        }
+        assert!(Instant::now() < end, "the lock is not given back");
+    };
+    std::thread::scope(|scope| {
+        let next = scope.spawn(read_by_the_next);
+        cluster.broker.stop();
+        let text = next.join().unwrap();
+        assert!(text.contains("\"T@g\""), "{text}");
+    });
 }
 
 #[test]

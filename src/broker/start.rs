@@ -68,9 +68,11 @@ impl Broker {
         }
     }
 
-    /// Reads the state files and opens the store; nothing runs yet.
+    /// Claims the store's folder, reads the state files, opens the store; nothing runs yet.
     fn load(config: BrokerConfig) -> Result<Arc<Broker>> {
-        let dir = config.store.root().join("config");
+        let root = config.store.root();
+        let lock = Store::claim(&root)?;
+        let dir = root.join("config");
         let topics = Arc::new(Topics::load(&dir.join("topics.json"), &config)?);
         let groups = Arc::new(Groups::load(&dir.join("subscriptionGroup.json"))?);
         let offsets = Arc::new(Offsets::load(&dir, config.store.enable_lmq)?);
@@ -85,7 +87,7 @@ impl Broker {
         let hold = Arc::new(Hold::default());
         let this = Arc::new(OnceLock::new());
         let listener = listener(hold.clone(), filters.clone(), this.clone());
-        let store = Store::open(config.clone(), listener)?;
+        let store = Store::open(config.clone(), lock, listener)?;
         agree(&store, &topics, &groups, &offsets, &config.get());
         let addresses = Arc::new(OnceLock::new());
         let register = Register::new(config.clone(), topics.clone(), client, addresses.clone());
@@ -229,7 +231,8 @@ impl Broker {
         running.stop.set();
         let threads = std::mem::take(&mut *running.threads());
         threads.into_iter().for_each(Handle::join);
-        self.store.stop();
+        // Held until all is saved: the next broker reads it as soon as it has the lock.
+        let _lock = self.store.stop();
         if let Some(delivery) = running.delivery.get() {
             delivery.persist();
         }

@@ -34,7 +34,8 @@ pub fn open_with(
     config: BrokerConfig,
     arrived: impl Fn(&Arrival<'_>) + Send + Sync + 'static,
 ) -> Arc<Store> {
-    Store::open(Arc::new(Live::new(config)), listener(arrived)).unwrap()
+    let lock = Store::claim(&config.store.root()).unwrap();
+    Store::open(Arc::new(Live::new(config)), lock, listener(arrived)).unwrap()
 }
 
 /// Opened, not started: nothing but recovery happened.

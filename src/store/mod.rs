@@ -120,15 +120,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, or makes a new one: takes its lock, finds the end of the log, brings the
-    /// consume queues up to it. Refuses a store that another broker has open, and files of another
-    /// layout, naming them. Once started, `listener` is told of each new message.
-    pub fn open(config: Arc<Live<BrokerConfig>>, listener: Listener) -> Result<Arc<Store>> {
+    /// Takes the folder of a store, made when missing, before anything in it is read: what another
+    /// broker writes until it ends would be read too soon. Refuses a store that another broker has
+    /// open, and what RocketMQ 5 alone knows, naming it.
+    pub fn claim(root: &Path) -> Result<StoreLock> {
+        sys::file::make_dirs_durably(root).what(|| format!("create {}", root.display()))?;
+        let lock = StoreLock::take(root)?;
+        foreign::refuse(root)?;
+        Ok(lock)
+    }
+
+    /// Opens the store, or makes a new one: finds the end of the log, brings the consume queues up
+    /// to it. Refuses files of another layout, naming them. `lock` is the claim on its folder. Once
+    /// started, `listener` is told of each new message.
+    pub fn open(
+        config: Arc<Live<BrokerConfig>>,
+        lock: StoreLock,
+        listener: Listener,
+    ) -> Result<Arc<Store>> {
         let now = config.get();
         let root = now.store.root();
-        sys::file::make_dirs_durably(&root).what(|| format!("create {}", root.display()))?;
-        let lock = StoreLock::take(&root)?;
-        foreign::refuse(&root)?;
         let clean = !layout::abort_file(&root).exists();
         let checkpoint = Arc::new(Checkpoint::open(&layout::checkpoint_file(&root))?);
         let segments = Arc::new(load_log(&now.store)?);
@@ -282,11 +293,12 @@ impl Store {
         })
     }
 
-    /// Refuses puts from now on, writes everything to the disk, and gives the lock back. The abort
-    /// file goes only when all of that succeeded. Does nothing the second time.
-    pub fn stop(&self) {
+    /// Refuses puts from now on and writes everything to the disk. The abort file goes only when all
+    /// of that succeeded. Returns the lock, for as long as files beside the store are still to be
+    /// written. Does nothing the second time.
+    pub fn stop(&self) -> Option<StoreLock> {
         if self.stopping.swap(true, Ordering::AcqRel) {
-            return;
+            return None;
         }
         let all = self.log.close();
         self.stop.set();
@@ -301,7 +313,7 @@ impl Store {
             Ok(()) => log::info!(target: "store", "stopped in order"),
             Err(e) => log::error!(target: "store", "{e}; the next start checks the store"),
         }
-        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     /// Flushes what the threads left, and says that the store is whole by removing the abort file.

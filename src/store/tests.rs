@@ -44,7 +44,8 @@ fn config(root: &Path) -> BrokerConfig {
 }
 
 fn open_with(config: BrokerConfig) -> Result<Arc<Store>> {
-    Store::open(Arc::new(Live::new(config)), listener(|_| ()))
+    let lock = Store::claim(&config.store.root())?;
+    Store::open(Arc::new(Live::new(config)), lock, listener(|_| ()))
 }
 
 fn open(root: &Path) -> Arc<Store> {

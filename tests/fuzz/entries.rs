@@ -192,7 +192,9 @@ fn open(root: &Path) -> Arc<Store> {
         done: Box::new(|| ()),
         bit_map: Box::new(|_, _, _| ()),
     };
-    Store::open(Arc::new(Live::new(config(root))), listener).expect("a start")
+    let config = config(root);
+    let lock = Store::claim(&config.store.root()).expect("a folder of its own");
+    Store::open(Arc::new(Live::new(config)), lock, listener).expect("a start")
 }
 
 /// In memory, where the system has that.

@@ -109,7 +109,8 @@ pub fn config(root: &Path, sync: bool, index_safe: bool) -> BrokerConfig {
 }
 
 pub fn open(config: BrokerConfig) -> crate::base::Result<Arc<Store>> {
-    Store::open(Arc::new(Live::new(config)), listener(|_| ()))
+    let lock = Store::claim(&config.store.root())?;
+    Store::open(Arc::new(Live::new(config)), lock, listener(|_| ()))
 }
 
 /// A file that the broker keeps beside the store.

@@ -112,7 +112,8 @@ fn limits_of_a_get() {
     config.store.max_transfer_bytes_on_message_in_disk = 5_000;
     config.store.max_transfer_count_on_message_in_disk = 3;
     let live = Arc::new(crate::config::Live::new(config.clone()));
-    let store = Store::open(live.clone(), listener(|_| ())).unwrap();
+    let lock = Store::claim(&config.store.root()).unwrap();
+    let store = Store::open(live.clone(), lock, listener(|_| ())).unwrap();
     store.start().unwrap();
     for n in 0..10 {
         put(&store, &message("T", 0, &vec![0; if n < 8 { 10 } else { 9_950 }]));
