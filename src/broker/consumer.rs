@@ -22,9 +22,7 @@ pub fn list(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         let remark = format!("no consumer for this group, {}", header.consumer_group);
         return Err(system_error(remark));
     };
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = ConsumerIdList { consumer_id_list }.to_vec();
-    Ok(Outcome::Reply(reply))
+    Outcome::body(request, ConsumerIdList { consumer_id_list }.to_vec())
 }
 
 /// QUERY_CONSUMER_OFFSET. A group without an offset starts at 0 while message 0 is still in memory.

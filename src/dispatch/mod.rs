@@ -15,12 +15,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::pool::Pool;
-use crate::base::limits::POOL_STOP_TIME;
+use crate::base::limits::{POOL_STOP_TIME, REPLY_BODY_BYTES_MAX};
 use crate::base::thread::{self, Stop};
 use crate::base::{Error, Result};
 use crate::net::{Conn, Port, Relief, Request, Service, Taken, cork};
 use crate::protocol::Command;
-use crate::protocol::code::response::{REQUEST_CODE_NOT_SUPPORTED, SYSTEM_BUSY, SYSTEM_ERROR};
+use crate::protocol::code::response::{
+    REQUEST_CODE_NOT_SUPPORTED, SUCCESS, SYSTEM_BUSY, SYSTEM_ERROR,
+};
 
 /// What a request is told for which there is no room.
 const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
@@ -37,6 +39,20 @@ pub enum Outcome {
     Later,
     /// Nothing: the request is not answered.
     Silent,
+}
+
+impl Outcome {
+    /// The answer that consists of `body`; refused with SYSTEM_ERROR when no frame can hold it.
+    pub fn body(request: &Request, body: Vec<u8>) -> Result<Outcome> {
+        let max = REPLY_BODY_BYTES_MAX;
+        if body.len() > max {
+            let remark = format!("the answer has {} bytes, a frame holds {max}", body.len());
+            return Err(Error::refused(SYSTEM_ERROR, remark));
+        }
+        let mut reply = request.command.reply(SUCCESS);
+        reply.body = body;
+        Ok(Outcome::Reply(reply))
+    }
 }
 
 /// Handles one request on a worker thread. `Error::Refused` becomes that answer, any other error

@@ -8,7 +8,7 @@ use crate::dispatch::Outcome;
 use crate::net::Request;
 use crate::protocol::code::response;
 
-use super::{State, answer};
+use super::State;
 
 /// UPDATE_NAMESRV_CONFIG: all keys or none; those that move a path or that the operator closed are
 /// refused.
@@ -38,5 +38,5 @@ fn latin1(body: &[u8]) -> String {
 
 /// GET_NAMESRV_CONFIG: a `key=value` line for each item.
 pub fn get(state: &Arc<State>, request: &Request) -> Result<Outcome> {
-    answer(request, config::dump(&*state.config.get()).into_bytes())
+    Outcome::body(request, config::dump(&*state.config.get()).into_bytes())
 }

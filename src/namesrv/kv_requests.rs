@@ -9,7 +9,7 @@ use crate::protocol::body::cluster::KvTable;
 use crate::protocol::code::response;
 use crate::protocol::headers::namesrv::{GetKvConfigReply, KvKey, KvNamespace, PutKvConfig};
 
-use super::{State, answer};
+use super::State;
 
 /// PUT_KV_CONFIG: answered when the value is on disk.
 pub fn put(state: &Arc<State>, request: &Request) -> Result<Outcome> {
@@ -58,5 +58,5 @@ pub fn list(state: &Arc<State>, request: &Request) -> Result<Outcome> {
         let remark = format!("No config item, Namespace: {}", header.namespace);
         return Err(Error::refused(response::QUERY_NOT_FOUND, remark));
     };
-    answer(request, KvTable { table }.to_vec())
+    Outcome::body(request, KvTable { table }.to_vec())
 }

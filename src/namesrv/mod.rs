@@ -18,11 +18,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::base::thread::{Handle, Stop};
-use crate::base::{Error, Result, limits};
+use crate::base::{Error, Result};
 use crate::config::{Live, NamesrvConfig};
-use crate::dispatch::{Dispatcher, Outcome};
-use crate::net::{Conn, Port, Request, Server};
-use crate::protocol::code::response;
+use crate::dispatch::Dispatcher;
+use crate::net::{Conn, Port, Server};
 
 use kv::KvConfig;
 use route_info::{ConnId, RouteInfo};
@@ -125,16 +124,4 @@ impl State {
             self.stop.wake();
         }
     }
-}
-
-/// The answer that consists of `body`; refused when no frame can hold it.
-fn answer(request: &Request, body: Vec<u8>) -> Result<Outcome> {
-    let max = limits::REPLY_BODY_BYTES_MAX;
-    if body.len() > max {
-        let remark = format!("the answer has {} bytes, a frame holds {max}", body.len());
-        return Err(Error::refused(response::SYSTEM_ERROR, remark));
-    }
-    let mut reply = request.command.reply(response::SUCCESS);
-    reply.body = body;
-    Ok(Outcome::Reply(reply))
 }

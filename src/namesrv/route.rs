@@ -8,8 +8,8 @@ use crate::net::Request;
 use crate::protocol::code::response;
 use crate::protocol::headers::namesrv::GetRouteInfo;
 
+use super::State;
 use super::kv::ORDER_TOPIC_CONFIG;
-use super::{State, answer};
 
 /// GET_ROUTEINFO_BY_TOPIC: in the JSON form the asking client can read.
 pub fn route_by_topic(state: &Arc<State>, request: &Request) -> Result<Outcome> {
@@ -23,7 +23,7 @@ pub fn route_by_topic(state: &Arc<State>, request: &Request) -> Result<Outcome> 
         route.order_topic_conf = state.kv.get(ORDER_TOPIC_CONFIG, topic);
     }
     let standard_only = header.accept_standard_json_only.unwrap_or(false);
-    answer(request, route.to_vec_for(command, standard_only))
+    Outcome::body(request, route.to_vec_for(command, standard_only))
 }
 
 fn no_route(topic: &str) -> Error {
@@ -37,5 +37,5 @@ fn no_route(topic: &str) -> Error {
 /// GET_BROKER_CLUSTER_INFO: always in the legacy form, as Java answers it.
 pub fn cluster_info(state: &Arc<State>, request: &Request) -> Result<Outcome> {
     let info = state.routes().cluster_info();
-    answer(request, info.to_vec())
+    Outcome::body(request, info.to_vec())
 }

@@ -12,8 +12,8 @@ use crate::protocol::headers::namesrv::{
     AddWritePermReply, DeleteTopic, TopicsByCluster, WipeWritePermReply, WritePerm,
 };
 
+use super::State;
 use super::route_info::UnitTopics;
-use super::{State, answer};
 
 /// GET_ALL_TOPIC_LIST_FROM_NAMESERVER.
 pub fn all(state: &Arc<State>, request: &Request) -> Result<Outcome> {
@@ -58,7 +58,7 @@ fn answer_list(
     topics: Vec<String>,
     broker_addr: Option<String>,
 ) -> Result<Outcome> {
-    answer(request, TopicList { topic_list: topics, broker_addr }.to_vec())
+    Outcome::body(request, TopicList { topic_list: topics, broker_addr }.to_vec())
 }
 
 /// DELETE_TOPIC_IN_NAMESRV: an unknown topic or cluster is fine.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::body;
 use crate::base::{Error, Result};
 use crate::broker::Broker;
 use crate::broker::clients::Channel;
@@ -33,7 +32,7 @@ pub fn consumers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         let remark = format!("the consumer group[{group}] not online");
         return Err(Error::refused(response::CONSUMER_NOT_ONLINE, remark));
     };
-    body(&request.command, found.to_vec())
+    Outcome::body(request, found.to_vec())
 }
 
 /// GET_PRODUCER_CONNECTION_LIST.
@@ -44,14 +43,14 @@ pub fn producers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         return Err(Error::refused(response::SYSTEM_ERROR, remark));
     };
     let connection_set = channels.iter().map(connection).collect();
-    body(&request.command, ProducerConnection { connection_set }.to_vec())
+    Outcome::body(request, ProducerConnection { connection_set }.to_vec())
 }
 
 /// GET_ALL_PRODUCER_INFO.
 pub fn all_producers(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let groups = broker.clients.all_producers().into_iter();
     let data = groups.map(|(name, group)| (name, group.iter().map(producer).collect())).collect();
-    body(&request.command, ProducerTable { data }.to_vec())
+    Outcome::body(request, ProducerTable { data }.to_vec())
 }
 
 fn producer<C>(channel: &Channel<C>) -> ProducerInfo {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{body, offset_topics};
+use super::offset_topics;
 use crate::base::{Error, Result, clock};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -28,7 +28,7 @@ pub fn stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
             add_topic(broker, group, &topic, config.read_queue_nums, &mut stats);
         }
     }
-    body(&request.command, stats.to_vec())
+    Outcome::body(request, stats.to_vec())
 }
 
 /// GET_BROKER_CONSUME_STATS: the same of every group, one by one for each topic it has offsets for.
@@ -52,7 +52,7 @@ pub fn broker_stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> 
         }
         found.consume_stats_list.push(BTreeMap::from([(group, of_group)]));
     }
-    body(&request.command, found.to_vec())
+    Outcome::body(request, found.to_vec())
 }
 
 fn add_topic(broker: &Broker, group: &str, topic: &str, queues: i32, stats: &mut ConsumeStats) {
@@ -83,7 +83,7 @@ pub fn time_span(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
     };
     let spans = (0..config.write_queue_nums).map(|queue_id| span(broker, &header, queue_id));
-    body(&request.command, ConsumeTimeSpan { consume_time_span_set: spans.collect() }.to_vec())
+    Outcome::body(request, ConsumeTimeSpan { consume_time_span_set: spans.collect() }.to_vec())
 }
 
 fn span(broker: &Broker, header: &QueryConsumeTimeSpan, queue_id: i32) -> QueueTimeSpan {

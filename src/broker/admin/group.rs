@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{body, refuse_on_slave};
+use super::refuse_on_slave;
 use crate::base::{Error, Result};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -27,7 +27,7 @@ pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    body(&request.command, broker.groups.table().to_vec())
+    Outcome::body(request, broker.groups.table().to_vec())
 }
 
 /// DELETE_SUBSCRIPTIONGROUP; with `removeOffset` its offsets go, too.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{body, offset_topics};
+use super::offset_topics;
 use crate::base::Result;
 use crate::broker::{Broker, system_error};
 use crate::dispatch::Outcome;
@@ -15,14 +15,14 @@ use crate::protocol::headers::topic::{CloneGroupOffset, QueryCorrectionOffset};
 
 /// GET_ALL_CONSUMER_OFFSET: what a slave takes over.
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    body(&request.command, broker.offsets.table().to_vec())
+    Outcome::body(request, broker.offsets.table().to_vec())
 }
 
 /// GET_ALL_DELAY_OFFSET: how far the delivery of each delay level is, for a slave.
 pub fn delays(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let levels = broker.delay_progress().into_iter();
     let offset_table = levels.map(|(level, offset, _)| (level, offset)).collect();
-    body(&request.command, DelayOffsetTable { offset_table }.to_vec())
+    Outcome::body(request, DelayOffsetTable { offset_table }.to_vec())
 }
 
 /// CLONE_GROUP_OFFSET: the offsets of one group, in one topic or all, become those of another.
@@ -67,5 +67,5 @@ pub fn correction(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
             *lowest = i64::MAX;
         }
     }
-    body(&request.command, CorrectionOffsets { correction_offsets: lowest }.to_vec())
+    Outcome::body(request, CorrectionOffsets { correction_offsets: lowest }.to_vec())
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::body;
 use crate::base::{Result, clock};
 use crate::broker::Broker;
 use crate::dispatch::Outcome;
@@ -14,7 +13,7 @@ use crate::protocol::code::response;
 pub fn lock(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let wanted = LockBatchRequest::from_slice(&request.command.body)?;
     let lock_ok_mq_set = broker.locks.lock(&wanted, clock::now_ms());
-    body(&request.command, LockBatchReply { lock_ok_mq_set }.to_vec())
+    Outcome::body(request, LockBatchReply { lock_ok_mq_set }.to_vec())
 }
 
 /// Gives up the locks the client holds.

@@ -13,22 +13,7 @@ pub mod topic;
 
 use super::{Broker, system_error};
 use crate::base::Result;
-use crate::base::limits::REPLY_BODY_BYTES_MAX;
 use crate::config::BrokerRole;
-use crate::dispatch::Outcome;
-use crate::protocol::Command;
-use crate::protocol::code::response;
-
-/// The answer with this body, refused when no frame holds it.
-fn body(command: &Command, body: Vec<u8>) -> Result<Outcome> {
-    if body.len() > REPLY_BODY_BYTES_MAX {
-        let size = body.len();
-        return Err(system_error(format!("the answer has {size} bytes, too much for one frame")));
-    }
-    let mut reply = command.reply(response::SUCCESS);
-    reply.body = body;
-    Ok(Outcome::Reply(reply))
-}
 
 /// The topic of a request about a group's offsets, or all that the group has offsets for.
 fn offset_topics(broker: &Broker, topic: Option<&str>, group: &str) -> Vec<String> {

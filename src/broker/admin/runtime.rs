@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::body;
 use crate::base::{Error, Result, clock};
 use crate::broker::Broker;
 use crate::broker::stats::{View, Window};
@@ -33,7 +32,7 @@ pub fn info(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     add_totals(broker, &mut table);
     add_pools(broker, &mut table);
     add_store(broker, &config, &mut table);
-    body(&request.command, KvTable { table }.to_vec())
+    Outcome::body(request, KvTable { table }.to_vec())
 }
 
 fn set(table: &mut Table, key: impl Into<String>, value: impl ToString) {
@@ -165,7 +164,7 @@ pub fn statistic(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         stats_hour: item(hour),
         stats_day: item(day),
     };
-    body(&request.command, stats.to_vec())
+    Outcome::body(request, stats.to_vec())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::body;
 use crate::base::limits::SHOWN_UNITS_MAX;
 use crate::base::{Result, json};
 use crate::broker::clients::Subscribed;
@@ -79,7 +78,7 @@ pub fn show_queue(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         subscription_data: subscribed.map(|subscribed| subscribed.data),
         filter_data,
     };
-    body(&request.command, shown.to_vec())
+    Outcome::body(request, shown.to_vec())
 }
 
 /// What a group lets pass; `None`: every message.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{body, refuse_on_slave};
+use super::refuse_on_slave;
 use crate::base::limits::TOPIC_QUEUES_MAX;
 use crate::base::{Error, Result};
 use crate::broker::Broker;
@@ -66,7 +66,7 @@ fn check(broker: &Broker, name: &str) -> Result<()> {
 
 /// GET_ALL_TOPIC_CONFIG.
 pub fn all(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    body(&request.command, broker.topics.table().to_vec())
+    Outcome::body(request, broker.topics.table().to_vec())
 }
 
 /// GET_TOPIC_CONFIG: one topic.
@@ -76,13 +76,13 @@ pub fn get(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         let remark = format!("No topic in this broker. topic: {}", header.topic);
         return Err(Error::refused(response::TOPIC_NOT_EXIST, remark));
     };
-    body(&request.command, config.to_vec())
+    Outcome::body(request, config.to_vec())
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
 pub fn system(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let topic_list = broker.topics.system_names();
-    body(&request.command, TopicList { topic_list, ..TopicList::default() }.to_vec())
+    Outcome::body(request, TopicList { topic_list, ..TopicList::default() }.to_vec())
 }
 
 /// GET_TOPIC_STATS_INFO: offsets and time of the newest message, by write queue.
@@ -106,7 +106,7 @@ pub fn stats(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         };
         stats.offset_table.insert(queue, offset);
     }
-    body(&request.command, stats.to_vec())
+    Outcome::body(request, stats.to_vec())
 }
 
 /// QUERY_TOPIC_CONSUME_BY_WHO: the groups that subscribe a topic now or left offsets in it, sorted.
@@ -114,5 +114,5 @@ pub fn consumed_by(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let topic = TopicName::decode(&request.command)?.topic;
     let mut groups: BTreeSet<String> = broker.clients.subscribers(topic).into_iter().collect();
     groups.extend(broker.offsets.groups_of(topic));
-    body(&request.command, GroupList { group_list: groups.into_iter().collect() }.to_vec())
+    Outcome::body(request, GroupList { group_list: groups.into_iter().collect() }.to_vec())
 }
