@@ -453,13 +453,14 @@ impl Pool {
         }
     }
 
-    /// From now on `after` is called on the worker when the replies to a batch have left.
+    /// From now on `ahead` is shown the requests of a batch, a few at once, before they are handled.
     pub fn look_ahead(&self, ahead: LookAhead) {
         if self.ahead.set(ahead).is_err() {
             log::error!(target: "remoting", "{}: looks ahead in two ways", self.spec.name);
         }
     }
 
+    /// From now on `after` is called on the worker when the replies to a batch have left.
     pub fn call_after(&self, after: Box<dyn Fn() + Send + Sync>) {
         if self.after.set(after).is_err() {
             log::error!(target: "remoting", "{}: two things to do after a batch", self.spec.name);
