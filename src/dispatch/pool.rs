@@ -453,7 +453,8 @@ impl Pool {
         }
     }
 
-    /// From now on `ahead` is shown the requests of a batch, a few at once, before they are handled.
+    /// From now on `ahead` is shown the requests of a batch, a few at once, before they are
+    /// handled.
     pub fn look_ahead(&self, ahead: LookAhead) {
         if self.ahead.set(ahead).is_err() {
             log::error!(target: "remoting", "{}: looks ahead in two ways", self.spec.name);

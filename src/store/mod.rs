@@ -293,9 +293,9 @@ impl Store {
         })
     }
 
-    /// Refuses puts from now on and writes everything to the disk. The abort file goes only when all
-    /// of that succeeded. Returns the lock, for as long as files beside the store are still to be
-    /// written. Does nothing the second time.
+    /// Refuses puts from now on and writes everything to the disk. The abort file goes only when
+    /// all of that succeeded. Returns the lock, for as long as files beside the store are still to
+    /// be written. Does nothing the second time.
     pub fn stop(&self) -> Option<StoreLock> {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return None;
