@@ -245,12 +245,14 @@ pub fn limits_text(limits: &Limits) -> String {
     });
     let append = limits.append_warm / limits.record_bytes as f64;
     let [p50, p99, max] = limits.sync;
+    let [late, late_p999, latest] = limits.lateness;
     format!(
         "loopback: {one}\nloopback: {many}\n\
          append to a warm map: {append:.0} records/s of {} B, {:.0} MB/s\n\
          first touch of new pages: {:.0} MB/s\n\
          write of 512 MiB to the disk: {:.0} MB/s\n\
          write + fdatasync of one record: p50 {p50:.0} p99 {p99:.0} max {max:.0} us\n\
+         a thread that only sleeps is late: p50 {late:.0} p99.9 {late_p999:.0} max {latest:.0} us\n\
          evaluations of a filter of five terms: {:.2} M/s",
         limits.record_bytes,
         limits.append_warm / 1e6,
@@ -274,6 +276,7 @@ pub fn limits_json(limits: &Limits) -> Value {
         })
     });
     let [p50, p99, max] = limits.sync;
+    let [late, late_p999, latest] = limits.lateness;
     json!({
         "kind": "limits",
         "loopback": loopback,
@@ -283,6 +286,7 @@ pub fn limits_json(limits: &Limits) -> Value {
         "writeBytesPerSecond": limits.write,
         "evaluationsPerSecond": limits.evaluations,
         "fdatasync": { "p50us": p50, "p99us": p99, "maxus": max },
+        "lateness": { "p50us": late, "p999us": late_p999, "maxus": latest },
     })
 }
 

@@ -238,6 +238,14 @@ def limits(found):
             f"p50 {number(sync['p50us'])} us, p99 {number(sync['p99us'])} us",
         ]
     )
+    late = found["lateness"]
+    rows.append(
+        [
+            "lateness of a thread that only sleeps, nothing else running",
+            f"p50 {number(late['p50us'])} us, p99.9 {number(late['p999us'])} us, "
+            f"longest {number(late['maxus'])} us",
+        ]
+    )
     evaluations = found["evaluationsPerSecond"]
     met = "met" if evaluations >= 1e6 else "**missed**"
     rows.append(

@@ -2,6 +2,7 @@
 
 mod echo;
 mod storage;
+mod wake;
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Limits {
     pub write: f64,
     /// Microseconds of write and fdatasync of one record: p50, p99, longest.
     pub sync: [f64; 3],
+    /// Microseconds that a thread which only sleeps goes on too late: p50, p99.9, longest.
+    pub lateness: [f64; 3],
     /// Evaluations a second, by one thread, of a filter expression of five terms.
     pub evaluations: f64,
 }
@@ -73,6 +76,7 @@ pub fn measure(settings: &Settings) -> Result<Limits> {
     let record = record(&settings.topic, 0, &body(settings.size));
     let time = Duration::from_secs_f64(settings.limit_seconds.max(0.1));
     let settings = Settings { kind: Kind::Send, ..settings.clone() };
+    let lateness = wake::lateness(time)?;
     let sync = storage::data_sync(&settings.dir, &record, time)?;
     Ok(Limits {
         loopback: [
@@ -84,6 +88,7 @@ pub fn measure(settings: &Settings) -> Result<Limits> {
         first_touch: storage::first_touch(&settings.dir)?,
         write: storage::write_through(&settings.dir)?,
         sync: [0.5, 0.99, 1.0].map(|quantile| micros(&sync, quantile)),
+        lateness: [0.5, 0.999, 1.0].map(|quantile| micros(&lateness, quantile)),
         evaluations: evaluations(time)?,
     })
 }
