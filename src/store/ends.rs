@@ -57,6 +57,16 @@ impl EndsFile {
         self.save(Ends { index_again_from: Some(from), ..self.saved.clone() })
     }
 
+    /// The log was found to end here: what follows is not on disk, whatever was there before. An
+    /// error costs that after one more crash lost bytes may count as damaged ones.
+    pub fn cut_log(&mut self, end: i64) {
+        if self.saved.log > end
+            && let Err(e) = self.save(Ends { log: end, ..self.saved.clone() })
+        {
+            log::warn!(target: "store", "{e}");
+        }
+    }
+
     /// Writes the numbers when they are others.
     pub fn save(&mut self, ends: Ends) -> Result<()> {
         if self.saved != ends {

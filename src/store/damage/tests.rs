@@ -332,6 +332,40 @@ fn after_a_crash_damage_of_what_was_on_disk_costs_that_alone() {
     }
 }
 
+/// A crash cuts a record off that was on the disk in part; what comes in its place is lost by the
+/// next crash, but for the record behind it. What was on the disk there says nothing of that.
+#[test]
+fn what_is_lost_where_the_log_was_cut_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(tiny(dir.path()), |_| ());
+    store.set_abort().unwrap();
+    store.allocate.make_next();
+    let starts = [0, 1, 2].map(|n| put(&store, &message("A", 0, &[n; 500])).physical_offset);
+    store.reput.catch_up();
+    store.flush().round(0);
+    store.flush_queues().round(0).unwrap();
+    // The files of a crash, of the log these bytes are zeros.
+    let crash = |root: &Path, lost: Range<i64>| {
+        let mut files = read_files(root);
+        let log = files.get_mut(Path::new("commitlog/00000000000000000000")).unwrap();
+        log[lost.start as usize..lost.end as usize].fill(0);
+        let dir = in_memory();
+        save(&files, dir.path());
+        dir
+    };
+    let torn = crash(dir.path(), starts[2] + 200..store.max_physical_offset());
+    let store = open_with(tiny(torn.path()), |_| ());
+    assert_eq!(store.max_physical_offset(), starts[2]);
+    store.set_abort().unwrap();
+    put(&store, &message("A", 0, b"short"));
+    let last = put(&store, &message("A", 0, b"long"));
+    assert!(last.physical_offset < starts[2] + 500, "begins where bytes were on the disk");
+    let again = crash(torn.path(), starts[2]..last.physical_offset);
+    let store = open_with(tiny(again.path()), |_| ());
+    assert_eq!(store.max_physical_offset(), starts[2]);
+    assert_eq!(served(&store, "A", 0).len(), 2);
+}
+
 /// Every bit of a record that no sum covers, up to the body, flipped before a start after a crash:
 /// with the queues as the crash left them, and without. Only that record may be lost.
 #[test]
