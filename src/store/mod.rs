@@ -147,7 +147,7 @@ impl Store {
         let mut ends = EndsFile::load(&layout::ends_file(&root));
         let found = recover_log(&now.store, &segments, &checkpoint, clean, ends.ends())?;
         ends.cut_log(found.end);
-        let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root)));
+        let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root), &queue_dir));
         let loaded = load_derived(&now.store, &segments, &found, clean, &mut ends, &deleted)?;
         let Loaded { queues, index, begin } = loaded;
         let flags = Arc::<RunningFlags>::default();
