@@ -158,6 +158,8 @@ pub const INFLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Topics of one broker, those made automatically included.
 pub const TOPICS_MAX: usize = 200_000;
+/// Changes of topics that are remembered; a NameServer that missed more gets the whole table.
+pub const TOPIC_CHANGES_MAX: usize = 1024;
 /// Deleted topics whose place in the log is kept.
 pub const DELETED_TOPICS_MAX: usize = 20_000;
 /// Read or write queues of one topic.

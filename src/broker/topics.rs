@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::stats::{Item, Readers};
-use crate::base::limits::TOPICS_MAX;
+use crate::base::limits::{TOPIC_CHANGES_MAX, TOPICS_MAX};
 use crate::base::persist::{self, VersionedFile};
 use crate::base::{Error, HotMap, Result, clock, json};
 use crate::config::BrokerConfig;
@@ -92,9 +92,6 @@ struct State {
     /// of no single topic.
     changes: VecDeque<(i64, Option<String>)>,
 }
-
-/// Changes that are remembered; a NameServer that missed more gets the whole table.
-const CHANGES_KEPT: usize = 1024;
 
 /// The topic table and its file.
 pub struct Topics {
@@ -398,7 +395,7 @@ impl State {
     fn next_version(&mut self, changed: impl IntoIterator<Item = Option<String>>) {
         self.version.next(clock::now_ms());
         self.changes.extend(changed.into_iter().map(|name| (self.version.counter, name)));
-        while self.changes.len() > CHANGES_KEPT {
+        while self.changes.len() > TOPIC_CHANGES_MAX {
             self.changes.pop_front();
         }
     }
@@ -554,7 +551,7 @@ mod tests {
         assert_eq!(names(&start), None, "a deletion concerns the whole table");
         let after = at(&topics);
         let change = || topics.state.write().unwrap().insert(new_topic("C", 1, 6, 0));
-        (0..CHANGES_KEPT).for_each(|_| drop(change()));
+        (0..TOPIC_CHANGES_MAX).for_each(|_| drop(change()));
         assert_eq!(names(&after).unwrap(), ["C"]);
         change();
         assert_eq!(names(&after), None, "forgotten");
