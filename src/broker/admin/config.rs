@@ -33,9 +33,10 @@ pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 
 /// `key=value` lines of all keys, unknown ones of the file too.
 pub fn get(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
-    let mut reply = request.command.reply(response::SUCCESS);
-    let version = json::to_string(&broker.config_version());
-    GetBrokerConfigReply { version: &version }.encode(&mut reply);
-    reply.body = config::dump(&*broker.config.get()).into_bytes();
-    Ok(Outcome::Reply(reply))
+    let mut outcome = Outcome::body(request, config::dump(&*broker.config.get()).into_bytes())?;
+    if let Outcome::Reply(reply) = &mut outcome {
+        let version = json::to_string(&broker.config_version());
+        GetBrokerConfigReply { version: &version }.encode(reply);
+    }
+    Ok(outcome)
 }
