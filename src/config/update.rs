@@ -107,7 +107,13 @@ fn save<C: Config>(config: &C, changes: &[Change]) -> Result<()> {
     let path: PathBuf = config.origin().path.clone().unwrap_or_else(|| config.default_store());
     let text = if path.exists() { properties::read_file(&path)? } else { String::new() };
     let changes: Vec<_> = changes.iter().map(|c| (c.key.clone(), c.value.clone())).collect();
-    persist::save(&path, &properties::edit(&text, &changes)?)
+    let text = properties::edit(&text, &changes)?;
+    // A longer file would not be read again.
+    if text.len() > CONFIG_BYTES_MAX {
+        let remark = format!("{} would have more than {CONFIG_BYTES_MAX} bytes", path.display());
+        return Err(Error::refused(SYSTEM_ERROR, remark));
+    }
+    persist::save(&path, &text)
 }
 
 #[cfg(test)]
@@ -142,6 +148,21 @@ mod tests {
         assert_eq!(saved, "# mine\nbrokerPermission=4\nmine=2\nlistenPort=1\n");
         assert!(dir.path().join("broker.conf.bak").exists());
         assert_eq!(update(&live, text).unwrap(), []);
+    }
+
+    #[test]
+    fn the_file_stays_short_enough_to_be_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker.conf");
+        let mut config = BrokerConfig::for_test(dir.path());
+        config.origin.path = Some(path.clone());
+        let live = Live::new(config);
+        let long = "a".repeat(CONFIG_BYTES_MAX / 2);
+        update(&live, &format!("regionId={long}")).unwrap();
+        let saved = fs::read_to_string(&path).unwrap();
+        assert!(update(&live, &format!("msgTraceTopicName={long}")).is_err());
+        assert_ne!(live.get().msg_trace_topic_name, long);
+        assert_eq!(fs::read_to_string(&path).unwrap(), saved);
     }
 
     #[test]
