@@ -178,6 +178,10 @@ pub const CLIENT_MEMBERS_MAX: usize = 1_000_000;
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// Topics that one group subscribes.
 pub const SUBSCRIPTIONS_MAX: usize = 20_000;
+/// Memory for the subscriptions of all groups.
+pub const SUBSCRIPTIONS_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Longest expression over tags in bytes.
+pub const TAGS_BYTES_MAX: usize = 32 * 1024;
 /// Queue locks of orderly consumers.
 pub const QUEUE_LOCKS_MAX: usize = 1_000_000;
 /// Pulls that wait for messages, in all and of one topic.

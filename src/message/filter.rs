@@ -1,7 +1,10 @@
 //! Which messages of a topic a consumer group wants.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::base::limits::TAGS_BYTES_MAX;
 use crate::message::topic::java_hash;
 
 /// Every message.
@@ -68,8 +71,12 @@ impl Subscription {
         if expression.split("||").all(str::is_empty) {
             return Err("subString split error");
         }
+        if expression.len() > TAGS_BYTES_MAX {
+            return Err("the tags are too long");
+        }
+        let mut known = HashSet::new();
         for tag in expression.split("||").map(str::trim).filter(|tag| !tag.is_empty()) {
-            if !subscription.tags_set.iter().any(|known| known == tag) {
+            if known.insert(tag) {
                 subscription.tags_set.push(tag.to_string());
                 subscription.code_set.push(java_hash(tag));
             }
@@ -83,6 +90,13 @@ impl Subscription {
             || self.sub_string == ALL
             || !self.is_tag()
             || self.code_set.contains(&(tags_code as i32))
+    }
+
+    /// The memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        let tags: usize = self.tags_set.iter().map(|tag| size_of::<String>() + tag.len()).sum();
+        let texts = self.topic.len() + self.sub_string.len() + self.expression_type.len();
+        size_of::<Subscription>() + texts + tags + size_of_val(self.code_set.as_slice())
     }
 
     /// Whether the expression is one over tags.
@@ -113,6 +127,9 @@ mod tests {
             assert!(all.matches_code(7));
         }
         assert!(Subscription::parse("T", "||", None).is_err());
+        let long = |count| Subscription::parse("T", &"a||".repeat(count), None);
+        assert_eq!(long(TAGS_BYTES_MAX / 3).unwrap().tags_set, ["a"]);
+        assert!(long(TAGS_BYTES_MAX / 3 + 1).is_err());
         assert!(!Subscription::parse("T", " || ", None).unwrap().matches_code(7));
         assert!(Subscription::parse("T", "a > 1", Some(SQL92)).unwrap().matches_code(7));
         assert!(Subscription::parse("T", "", Some(SQL92)).is_err());
