@@ -189,6 +189,28 @@ fn garbage_bodies_are_refused_and_the_connection_lives() {
     assert_eq!(peer.ask(&send_v2("T", 0, "", b"x")).code, 0);
 }
 
+#[test]
+fn a_refused_heartbeat_leaves_nothing_behind() {
+    let cluster = Cluster::start();
+    let mut peer = cluster.peer();
+    let topics: Vec<_> = (0..20_001).map(|n| json!({"topic": format!("T{n}")})).collect();
+    let groups = json!([
+        {"groupName": "good", "subscriptionDataSet": [{"topic": "T"}]},
+        {"groupName": "greedy", "subscriptionDataSet": topics},
+    ]);
+    let beat = json!({"clientID": "c", "consumerDataSet": groups,
+        "producerDataSet": [{"groupName": "producers"}]});
+    let reply = peer.ask(&with_body(codes::HEART_BEAT, beat));
+    assert_eq!(reply.code, 1);
+    assert_eq!(reply.remark.unwrap(), "a group subscribes at most 20000 topics");
+    let members = request(codes::GET_CONSUMER_LIST_BY_GROUP, &[("consumerGroup", "good")]);
+    assert_eq!(peer.ask(&members).code, 1);
+    let topics = text(&peer.ask(&Command::request(codes::GET_ALL_TOPIC_CONFIG)));
+    assert!(topics.contains("TBW102") && !topics.contains("%RETRY%good"));
+    let groups = text(&peer.ask(&Command::request(codes::GET_ALL_SUBSCRIPTIONGROUP_CONFIG)));
+    assert!(!groups.contains(r#""good""#));
+}
+
 fn query_offset(cluster: &Cluster, group: &str, topic: &str) -> Command {
     let fields = [("consumerGroup", group), ("topic", topic), ("queueId", "0")];
     cluster.peer().ask(&request(codes::QUERY_CONSUMER_OFFSET, &fields))

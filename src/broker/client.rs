@@ -27,23 +27,18 @@ pub fn heart_beat(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     check_names(&beat)?;
     let channel = Channel {
         conn: request.conn.clone(),
-        client_id: beat.client_id,
+        client_id: beat.client_id.clone(),
         language: request.command.language,
         version: request.command.version,
         peer: request.conn.peer(),
         last_update_ms: clock::now_ms(),
     };
-    let new_topics = enter_consumers(broker, &channel, beat.consumer_data_set)?;
-    for producer in beat.producer_data_set {
-        broker.clients.register_producer(
-            channel.conn.id(),
-            channel.clone(),
-            &producer.group_name,
-        )?;
-    }
-    // Closed meanwhile: the close event may have come before the entries.
+    let changed = broker.clients.register(request.conn.id(), &channel, &beat)?;
+    let new_topics = enter_consumers(broker, &beat.consumer_data_set, &changed);
+    // Closed meanwhile: the close event may have come before the entries, or between them.
     if request.conn.is_closed() {
         closed(broker, &request.conn);
+        beat.consumer_data_set.iter().for_each(|data| forget_filters(broker, &data.group_name));
     }
     if new_topics {
         broker.register.announce_and_wait(RETRY_TOPIC_ROUTED);
@@ -80,49 +75,38 @@ struct Added {
     topics: bool,
 }
 
-/// Enters the consumer groups of one heartbeat; true when a retry topic is new. However many are
-/// new, each file is written once.
-fn enter_consumers(
-    broker: &Broker,
-    channel: &Channel<Arc<Conn>>,
-    consumers: Vec<ConsumerData>,
-) -> Result<bool> {
+/// What else there must be for the consumer groups of a heartbeat; true when a retry topic is new.
+/// However many are new, each file is written once.
+fn enter_consumers(broker: &Broker, consumers: &[ConsumerData], changed: &[bool]) -> bool {
     let mut added = Added::default();
-    let mut consumers = consumers.into_iter();
-    let entered =
-        consumers.try_for_each(|consumer| enter_consumer(broker, channel, consumer, &mut added));
+    for (consumer, changed) in consumers.iter().zip(changed) {
+        enter_consumer(broker, consumer, *changed, &mut added);
+    }
     if added.groups {
         broker.groups.persist();
     }
     if added.topics {
         broker.topics.persist();
     }
-    entered.map(|()| added.topics)
+    added.topics
 }
 
-fn enter_consumer(
-    broker: &Broker,
-    channel: &Channel<Arc<Conn>>,
-    consumer: ConsumerData,
-    added: &mut Added,
-) -> Result<()> {
-    let name = consumer.group_name.clone();
-    let group = broker.group_or_added(&name).map(|(group, new)| {
+fn enter_consumer(broker: &Broker, consumer: &ConsumerData, changed: bool, added: &mut Added) {
+    let name = &consumer.group_name;
+    let group = broker.group_or_added(name).map(|(group, new)| {
         added.groups |= new;
         group
     });
     if let Some(group) = &group {
         let sys_flag = if consumer.unit_mode { TOPIC_UNIT_SUB } else { 0 };
-        let found = broker.topics.add(&topic::retry(&name), group.retry_queue_nums, sys_flag);
+        let found = broker.topics.add(&topic::retry(name), group.retry_queue_nums, sys_flag);
         added.topics |= found.is_some_and(|found| found.created);
     }
-    broker.filters.register(&name, &consumer.subscription_data_set, clock::now_ms);
-    let changed = broker.clients.register_consumer(channel.conn.id(), channel.clone(), consumer)?;
+    broker.filters.register(name, &consumer.subscription_data_set, clock::now_ms);
     let wants_notice = group.is_none_or(|group| group.notify_consumer_ids_changed_enable);
     if changed && wants_notice {
-        notify_changed(broker, &name);
+        notify_changed(broker, name);
     }
-    Ok(())
 }
 
 /// UNREGISTER_CLIENT: takes a client off its groups; its connection says which one it is.

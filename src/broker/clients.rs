@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::base::limits::{CLIENT_GROUPS_MAX, CLIENT_MEMBERS_MAX, SUBSCRIPTIONS_MAX};
+use crate::base::limits::{
+    CLIENT_GROUPS_MAX, CLIENT_MEMBERS_MAX, SUBSCRIPTIONS_BYTES_MAX, SUBSCRIPTIONS_MAX,
+};
 use crate::base::{Error, Result};
 use crate::message::filter::Subscription;
-use crate::protocol::body::heartbeat::{ConsumerData, SubscriptionData};
+use crate::protocol::body::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use crate::protocol::code::response;
 
 /// A client that sent no heartbeat for so long is taken off and its connection closed.
@@ -42,6 +44,8 @@ pub struct Consumers<C> {
     pub data: ConsumerData,
     pub subscriptions: BTreeMap<String, Subscribed>,
     pub channels: BTreeMap<u64, Channel<C>>,
+    /// Memory of `subscriptions`, about.
+    bytes: usize,
 }
 
 struct Tables<C> {
@@ -53,6 +57,8 @@ struct Tables<C> {
     groups_of: HashMap<u64, (BTreeSet<String>, BTreeSet<String>)>,
     /// Channels in `consumers` and `producers`.
     members: usize,
+    /// Memory of all subscriptions, about.
+    subscribed_bytes: usize,
 }
 
 /// All clients of this broker.
@@ -68,59 +74,36 @@ impl<C> Default for Clients<C> {
             by_client: HashMap::new(),
             groups_of: HashMap::new(),
             members: 0,
+            subscribed_bytes: 0,
         };
         Clients { tables: RwLock::new(tables) }
     }
 }
 
 impl<C: Clone> Clients<C> {
-    /// Enters a consumer under connection `id`; true when the group's members or topics changed.
-    pub fn register_consumer(
+    /// Enters connection `id` in all groups of a heartbeat, or in none: it stays in those it is in
+    /// then. Says of each consumer group whether its members or topics changed.
+    pub fn register(
         &self,
         id: u64,
-        channel: Channel<C>,
-        mut data: ConsumerData,
-    ) -> Result<bool> {
-        let subscribed = std::mem::take(&mut data.subscription_data_set);
-        if subscribed.len() > SUBSCRIPTIONS_MAX {
-            let remark = format!("a group subscribes at most {SUBSCRIPTIONS_MAX} topics");
-            return Err(Error::refused(response::SYSTEM_ERROR, remark));
-        }
+        channel: &Channel<C>,
+        beat: &HeartbeatData,
+    ) -> Result<Vec<bool>> {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let name = data.group_name.clone();
-        let group = tables.consumers.get(&name);
-        if group.is_none() && tables.consumers.len() >= CLIENT_GROUPS_MAX {
-            return Err(too_many_groups());
+        let news = match tables.check(id, beat) {
+            Ok(news) => news,
+            Err(refused) => {
+                tables.touch(id, channel.last_update_ms);
+                return Err(refused);
+            }
+        };
+        for producer in &beat.producer_data_set {
+            tables.enter_producer(id, channel.clone(), &producer.group_name);
         }
-        let joins = group.is_none_or(|group| !group.channels.contains_key(&id));
-        tables.count_member(joins)?;
-        tables.groups_of.entry(id).or_default().0.insert(name.clone());
-        let group = tables.consumers.entry(name).or_insert_with(|| Consumers {
-            data: data.clone(),
-            subscriptions: BTreeMap::new(),
-            channels: BTreeMap::new(),
-        });
-        group.data = data;
-        group.channels.insert(id, channel);
-        Ok(group.subscribe(subscribed) | joins)
-    }
-
-    /// Enters a producer under connection `id`.
-    pub fn register_producer(&self, id: u64, channel: Channel<C>, group: &str) -> Result<()> {
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let channels = tables.producers.get(group);
-        if channels.is_none() && tables.producers.len() >= CLIENT_GROUPS_MAX {
-            return Err(too_many_groups());
-        }
-        let joins = channels.is_none_or(|channels| !channels.contains_key(&id));
-        tables.count_member(joins)?;
-        tables.groups_of.entry(id).or_default().1.insert(group.to_owned());
-        tables.by_client.insert(channel.client_id.clone(), id);
-        let old = tables.producers.entry(group.to_owned()).or_default().insert(id, channel);
-        if let Some(old) = old {
-            tables.forget_client(id, &old.client_id);
-        }
-        Ok(())
+        let consumers = beat.consumer_data_set.iter().zip(news);
+        Ok(consumers
+            .map(|(data, news)| tables.enter_consumer(id, channel.clone(), data, news))
+            .collect())
     }
 
     /// Takes a consumer off; true when it was there.
@@ -227,48 +210,155 @@ impl<C: Clone> Clients<C> {
     }
 }
 
-fn too_many_groups() -> Error {
-    let remark = format!("clients of {CLIENT_GROUPS_MAX} groups are connected, no more are served");
-    Error::refused(response::SYSTEM_ERROR, remark)
+impl Subscribed {
+    /// The codes are computed anew: some clients send wrong ones.
+    fn new(data: &SubscriptionData) -> Subscribed {
+        let kind = Some(data.expression_type.as_str());
+        let filter = Subscription::parse(&data.topic, &data.sub_string, kind).ok().map(|filter| {
+            Arc::new(Subscription { class_filter_mode: data.class_filter_mode, ..filter })
+        });
+        Subscribed { data: data.clone(), filter }
+    }
+
+    /// The memory it takes, about.
+    fn bytes(&self) -> usize {
+        let filter = self.filter.as_ref().map_or(0, |filter| filter.bytes());
+        self.data.topic.len() + self.data.bytes() + filter
+    }
 }
 
 impl<C> Consumers<C> {
+    fn new(data: ConsumerData) -> Consumers<C> {
+        Consumers { data, subscriptions: BTreeMap::new(), channels: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Whether a heartbeat says of a topic what is not known yet: a newer version counts.
+    fn is_news(&self, data: &SubscriptionData) -> bool {
+        let known = self.subscriptions.get(&data.topic);
+        known.is_none_or(|known| known.data.sub_version < data.sub_version)
+    }
+
     /// Takes over the subscriptions of a heartbeat; true when topics came or went. A newer version
     /// of the same topic's subscription replaces the old one and is not a change.
-    fn subscribe(&mut self, subscribed: Vec<SubscriptionData>) -> bool {
-        let before = self.subscriptions.len();
-        let topics: HashSet<&str> = subscribed.iter().map(|data| data.topic.as_str()).collect();
-        self.subscriptions.retain(|topic, _| topics.contains(topic.as_str()));
-        let mut changed = self.subscriptions.len() != before;
-        for data in subscribed {
-            match self.subscriptions.get(&data.topic) {
-                Some(old) if old.data.sub_version >= data.sub_version => continue,
-                Some(_) => {}
-                None => changed = true,
+    fn subscribe(&mut self, all: &[SubscriptionData], news: Vec<Subscribed>) -> bool {
+        let topics: HashSet<&str> = all.iter().map(|data| data.topic.as_str()).collect();
+        let Consumers { subscriptions, bytes, .. } = self;
+        let before = subscriptions.len();
+        subscriptions.retain(|topic, old| {
+            let stays = topics.contains(topic.as_str());
+            *bytes -= if stays { 0 } else { old.bytes() };
+            stays
+        });
+        let mut changed = subscriptions.len() != before;
+        for new in news {
+            // Of a topic that the heartbeat names twice the newer version counts, too.
+            if self.is_news(&new.data) {
+                self.bytes += new.bytes();
+                let old = self.subscriptions.insert(new.data.topic.clone(), new);
+                self.bytes -= old.as_ref().map_or(0, Subscribed::bytes);
+                changed |= old.is_none();
             }
-            let filter = filter_of(&data);
-            self.subscriptions.insert(data.topic.clone(), Subscribed { data, filter });
         }
         changed
     }
 }
 
-/// The codes are computed anew: some clients send wrong ones.
-fn filter_of(data: &SubscriptionData) -> Option<Arc<Subscription>> {
-    let kind = Some(data.expression_type.as_str());
-    let filter = Subscription::parse(&data.topic, &data.sub_string, kind).ok()?;
-    Some(Arc::new(Subscription { class_filter_mode: data.class_filter_mode, ..filter }))
+fn refused(remark: String) -> Error {
+    Error::refused(response::SYSTEM_ERROR, remark)
 }
 
 impl<C> Tables<C> {
-    /// Counts a client that joins a group; refused when there are too many.
-    fn count_member(&mut self, joins: bool) -> Result<()> {
-        if joins && self.members >= CLIENT_MEMBERS_MAX {
-            let remark = format!("clients have {CLIENT_MEMBERS_MAX} memberships of groups in all");
-            return Err(Error::refused(response::SYSTEM_ERROR, remark));
+    /// Refuses a heartbeat that would make too much of anything. Returns what each of its consumer
+    /// groups subscribes anew.
+    fn check(&self, id: u64, beat: &HeartbeatData) -> Result<Vec<Vec<Subscribed>>> {
+        let HeartbeatData { consumer_data_set, producer_data_set, .. } = beat;
+        let consumers = (consumer_data_set.iter())
+            .map(|data| Some(&self.consumers.get(&data.group_name)?.channels));
+        let producers = producer_data_set.iter().map(|data| self.producers.get(&data.group_name));
+        let groups = [
+            self.consumers.len() + consumers.clone().filter(Option::is_none).count(),
+            self.producers.len() + producers.clone().filter(Option::is_none).count(),
+        ];
+        if groups.into_iter().any(|groups| groups > CLIENT_GROUPS_MAX) {
+            let max = CLIENT_GROUPS_MAX;
+            let remark = format!("clients of {max} groups are connected, no more are served");
+            return Err(refused(remark));
         }
+        let joined = consumers
+            .chain(producers)
+            .filter(|channels| channels.is_none_or(|channels| !channels.contains_key(&id)));
+        if self.members + joined.count() > CLIENT_MEMBERS_MAX {
+            let max = CLIENT_MEMBERS_MAX;
+            return Err(refused(format!("clients have {max} memberships of groups in all")));
+        }
+        let mut topics = consumer_data_set.iter().map(|data| data.subscription_data_set.len());
+        if topics.any(|topics| topics > SUBSCRIPTIONS_MAX) {
+            return Err(refused(format!("a group subscribes at most {SUBSCRIPTIONS_MAX} topics")));
+        }
+        let news: Vec<_> = consumer_data_set.iter().map(|data| self.news(data)).collect();
+        // What they replace is not set off: that matters near the limit only.
+        let bytes: usize = news.iter().flatten().map(Subscribed::bytes).sum();
+        if self.subscribed_bytes + bytes > SUBSCRIPTIONS_BYTES_MAX {
+            let max = SUBSCRIPTIONS_BYTES_MAX;
+            return Err(refused(format!("the subscriptions of all groups have {max} bytes")));
+        }
+        Ok(news)
+    }
+
+    /// What is new of the subscriptions of a group.
+    fn news(&self, data: &ConsumerData) -> Vec<Subscribed> {
+        let group = self.consumers.get(&data.group_name);
+        let all = data.subscription_data_set.iter();
+        let news = all.filter(|data| group.is_none_or(|group| group.is_news(data)));
+        news.map(Subscribed::new).collect()
+    }
+
+    /// Enters a consumer; true when the group's members or topics changed.
+    fn enter_consumer(
+        &mut self,
+        id: u64,
+        channel: Channel<C>,
+        data: &ConsumerData,
+        news: Vec<Subscribed>,
+    ) -> bool {
+        let name = &data.group_name;
+        self.groups_of.entry(id).or_default().0.insert(name.clone());
+        let about =
+            ConsumerData { group_name: name.clone(), subscription_data_set: Vec::new(), ..*data };
+        let group =
+            self.consumers.entry(name.clone()).or_insert_with(|| Consumers::new(about.clone()));
+        group.data = about;
+        let joins = group.channels.insert(id, channel).is_none();
         self.members += usize::from(joins);
-        Ok(())
+        let before = group.bytes;
+        let changed = group.subscribe(&data.subscription_data_set, news);
+        self.subscribed_bytes = self.subscribed_bytes - before + group.bytes;
+        changed | joins
+    }
+
+    /// The client of a connection is alive.
+    fn touch(&mut self, id: u64, now_ms: i64) {
+        let Some((consumers, producers)) = self.groups_of.get(&id) else { return };
+        for name in consumers {
+            let channel =
+                self.consumers.get_mut(name).and_then(|group| group.channels.get_mut(&id));
+            channel.into_iter().for_each(|channel| channel.last_update_ms = now_ms);
+        }
+        for name in producers {
+            let channel = self.producers.get_mut(name).and_then(|group| group.get_mut(&id));
+            channel.into_iter().for_each(|channel| channel.last_update_ms = now_ms);
+        }
+    }
+
+    /// Enters a producer.
+    fn enter_producer(&mut self, id: u64, channel: Channel<C>, name: &str) {
+        self.groups_of.entry(id).or_default().1.insert(name.to_owned());
+        self.by_client.insert(channel.client_id.clone(), id);
+        let old = self.producers.entry(name.to_owned()).or_default().insert(id, channel);
+        match old {
+            Some(old) => self.forget_client(id, &old.client_id),
+            None => self.members += 1,
+        }
     }
 
     fn remove_consumer(&mut self, id: u64, name: &str) -> bool {
@@ -276,6 +366,7 @@ impl<C> Tables<C> {
         let was_there = group.channels.remove(&id).is_some();
         self.members -= usize::from(was_there);
         if group.channels.is_empty() {
+            self.subscribed_bytes -= group.bytes;
             self.consumers.remove(name);
         }
         if let Some(groups) = self.groups_of.get_mut(&id) {
@@ -332,6 +423,7 @@ impl<C> Tables<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::body::heartbeat::ProducerData;
 
     fn channel(id: u64, now_ms: i64) -> Channel<u64> {
         Channel {
@@ -358,11 +450,26 @@ mod tests {
         }
     }
 
+    fn consumer(
+        clients: &Clients<u64>,
+        channel: Channel<u64>,
+        data: ConsumerData,
+    ) -> Result<Vec<bool>> {
+        let beat = HeartbeatData { consumer_data_set: vec![data], ..HeartbeatData::default() };
+        clients.register(channel.conn, &channel, &beat)
+    }
+
+    fn producer(clients: &Clients<u64>, channel: Channel<u64>, name: &str) -> Result<Vec<bool>> {
+        let producer_data_set = vec![ProducerData { group_name: name.into() }];
+        let beat = HeartbeatData { producer_data_set, ..HeartbeatData::default() };
+        clients.register(channel.conn, &channel, &beat)
+    }
+
     #[test]
     fn members_and_topics_change_a_group_versions_do_not() {
         let clients = Clients::default();
         let beat = |id, topics: &[(&str, i64)]| {
-            clients.register_consumer(id, channel(id, 0), group(topics)).unwrap()
+            consumer(&clients, channel(id, 0), group(topics)).unwrap()[0]
         };
         assert!(beat(1, &[("A", 1)]));
         assert!(!beat(1, &[("A", 1)]));
@@ -380,9 +487,9 @@ mod tests {
     #[test]
     fn closing_a_connection_takes_it_off_everywhere() {
         let clients = Clients::default();
-        clients.register_consumer(1, channel(1, 0), group(&[("A", 1)])).unwrap();
-        clients.register_consumer(2, channel(2, 0), group(&[("A", 1)])).unwrap();
-        clients.register_producer(1, channel(1, 0), "p").unwrap();
+        consumer(&clients, channel(1, 0), group(&[("A", 1)])).unwrap();
+        consumer(&clients, channel(2, 0), group(&[("A", 1)])).unwrap();
+        producer(&clients, channel(1, 0), "p").unwrap();
         assert_eq!(clients.closed(1), ["g"]);
         assert!(clients.closed(1).is_empty());
         assert!(clients.producers("p").is_none());
@@ -397,15 +504,15 @@ mod tests {
     fn clients_are_found_by_id() {
         let clients = Clients::default();
         let at = |id: &str| clients.client(id).map(|channel| channel.conn);
-        clients.register_producer(1, channel(1, 0), "p").unwrap();
-        clients.register_producer(1, channel(1, 0), "q").unwrap();
+        producer(&clients, channel(1, 0), "p").unwrap();
+        producer(&clients, channel(1, 0), "q").unwrap();
         clients.unregister_producer(1, "p");
         assert_eq!((at("client1"), at("client2")), (Some(1), None));
         let again = Channel { client_id: "client1".into(), ..channel(2, 0) };
-        clients.register_producer(2, again, "q").unwrap();
+        producer(&clients, again, "q").unwrap();
         clients.closed(1);
         assert_eq!(at("client1"), Some(2), "it came back before its old connection was closed");
-        clients.register_producer(2, channel(2, 0), "q").unwrap();
+        producer(&clients, channel(2, 0), "q").unwrap();
         assert_eq!((at("client1"), at("client2")), (None, Some(2)), "renamed");
         clients.closed(2);
         assert!(clients.tables.read().unwrap().by_client.is_empty());
@@ -416,9 +523,9 @@ mod tests {
         let clients = Clients::default();
         let members = || clients.tables.read().unwrap().members;
         for _ in 0..2 {
-            clients.register_consumer(1, channel(1, 0), group(&[])).unwrap();
-            clients.register_producer(1, channel(1, 0), "p").unwrap();
-            clients.register_producer(2, channel(2, 0), "p").unwrap();
+            consumer(&clients, channel(1, 0), group(&[])).unwrap();
+            producer(&clients, channel(1, 0), "p").unwrap();
+            producer(&clients, channel(2, 0), "p").unwrap();
         }
         assert_eq!(members(), 3, "a second heartbeat joins nothing");
         clients.unregister_producer(2, "q");
@@ -426,24 +533,71 @@ mod tests {
         assert_eq!(members(), 2);
 
         clients.tables.write().unwrap().members = CLIENT_MEMBERS_MAX;
-        clients.register_producer(1, channel(1, 9), "p").expect("a member already");
-        clients.register_consumer(1, channel(1, 9), group(&[])).expect("a member already");
+        producer(&clients, channel(1, 9), "p").expect("a member already");
+        consumer(&clients, channel(1, 9), group(&[])).expect("a member already");
         for group in ["p", "new"] {
-            clients.register_producer(2, channel(2, 0), group).expect_err("one too many");
+            producer(&clients, channel(2, 0), group).expect_err("one too many");
         }
-        clients.register_consumer(2, channel(2, 0), group(&[])).expect_err("one too many");
+        consumer(&clients, channel(2, 0), group(&[])).expect_err("one too many");
         assert_eq!(clients.connections("g"), [1]);
         assert!(clients.producers("new").is_none());
         clients.closed(1);
         assert_eq!(members(), CLIENT_MEMBERS_MAX - 2);
-        clients.register_producer(2, channel(2, 0), "p").expect("there is room again");
+        producer(&clients, channel(2, 0), "p").expect("there is room again");
+    }
+
+    #[test]
+    fn a_heartbeat_is_entered_whole_or_not_at_all() {
+        let clients = Clients::default();
+        producer(&clients, channel(1, 0), "p").unwrap();
+        let many: Vec<_> = (0..=SUBSCRIPTIONS_MAX).map(|n| n.to_string()).collect();
+        let many: Vec<_> = many.iter().map(|topic| (topic.as_str(), 1)).collect();
+        let mut beat = HeartbeatData {
+            consumer_data_set: vec![
+                group(&[("A", 1)]),
+                ConsumerData { group_name: "h".into(), ..group(&many) },
+            ],
+            producer_data_set: vec![ProducerData { group_name: "q".into() }],
+            ..HeartbeatData::default()
+        };
+        clients.register(1, &channel(1, 130_000), &beat).expect_err("a topic too many");
+        assert!(clients.consumers("g", |_| ()).is_none() && clients.producers("q").is_none());
+        assert_eq!(clients.tables.read().unwrap().members, 1);
+        assert!(clients.expired(150_000).is_empty(), "it stays in the group it was in");
+
+        beat.consumer_data_set[1].subscription_data_set.pop();
+        let changed = clients.register(1, &channel(1, 130_000), &beat).unwrap();
+        assert_eq!(changed, [true, true]);
+        assert_eq!(clients.tables.read().unwrap().members, 4);
+    }
+
+    #[test]
+    fn subscriptions_are_bounded_in_bytes() {
+        let clients = Clients::default();
+        let bytes = || clients.tables.read().unwrap().subscribed_bytes;
+        consumer(&clients, channel(1, 0), group(&[("A", 1), ("B", 1)])).unwrap();
+        let two = bytes();
+        consumer(&clients, channel(1, 0), group(&[("A", 1)])).unwrap();
+        let one = bytes();
+        assert_eq!(two, 2 * one);
+        let twice = group(&[("A", 3), ("A", 2), ("A", 4)]);
+        consumer(&clients, channel(1, 0), twice).unwrap();
+        assert_eq!(bytes(), one, "one subscription a topic, the newest");
+
+        clients.tables.write().unwrap().subscribed_bytes = SUBSCRIPTIONS_BYTES_MAX;
+        consumer(&clients, channel(1, 0), group(&[("A", 4)])).expect("nothing new");
+        consumer(&clients, channel(2, 0), group(&[("A", 4), ("B", 1)])).expect_err("too much");
+        assert_eq!(clients.connections("g"), [1]);
+        clients.closed(1);
+        assert_eq!(bytes(), SUBSCRIPTIONS_BYTES_MAX - one);
+        consumer(&clients, channel(2, 0), group(&[("A", 1)])).expect("there is room again");
     }
 
     #[test]
     fn producers_take_turns() {
         let clients = Clients::default();
         for id in 1..=3 {
-            clients.register_producer(id, channel(id, 0), "p").unwrap();
+            producer(&clients, channel(id, 0), "p").unwrap();
         }
         let turn = |turn, without| clients.producer("p", turn, |&conn| conn != without);
         assert_eq!([turn(0, 0), turn(4, 0), turn(2, 3)], [Some(1), Some(2), Some(1)]);
@@ -454,9 +608,9 @@ mod tests {
     #[test]
     fn silent_clients_expire() {
         let clients = Clients::default();
-        clients.register_consumer(1, channel(1, 0), group(&[])).unwrap();
-        clients.register_producer(1, channel(1, 0), "p").unwrap();
-        clients.register_producer(2, channel(2, 90_000), "p").unwrap();
+        consumer(&clients, channel(1, 0), group(&[])).unwrap();
+        producer(&clients, channel(1, 0), "p").unwrap();
+        producer(&clients, channel(2, 90_000), "p").unwrap();
         assert!(clients.expired(120_000).is_empty());
         assert_eq!(clients.expired(120_001), [1]);
     }
