@@ -23,8 +23,8 @@ const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Flushes over which what is usual is averaged.
 const USUAL_OF: i64 = 16;
 /// What is written at once while no send waits for it: the kernel lets no other thread have the
-/// processor meanwhile.
-const STEP_BYTES: i64 = 1024 * 1024;
+/// processor meanwhile, and a reactor that is woken there waits as long.
+const STEP_BYTES: i64 = 128 * 1024;
 /// So many steps at most, which get longer: who is behind is not to fall back further.
 const STEPS_MAX: i64 = 64;
 const STEP_PAUSE: Duration = Duration::from_millis(1);
