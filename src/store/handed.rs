@@ -45,12 +45,13 @@ impl Handed {
     }
 
     /// Adds what was given since the last call. Puts give in about the order of their records;
-    /// those that come too late for that are left out.
-    pub fn take(&self, ahead: &mut ByPosition) {
-        let mut queues = std::mem::take(&mut *self.queues());
-        queues.sort_by_key(|(position, _)| *position);
+    /// those that come too late for that are left out. Puts go on with the memory of `given`, which
+    /// is empty before and afterwards.
+    pub fn take(&self, given: &mut Vec<(i64, Arc<Queue>)>, ahead: &mut ByPosition) {
+        std::mem::swap(&mut *self.queues(), given);
+        given.sort_unstable_by_key(|(position, _)| *position);
         let after = ahead.back().map_or(-1, |(position, _)| *position);
-        ahead.extend(queues.into_iter().filter(|(position, _)| *position > after));
+        ahead.extend(given.drain(..).filter(|(position, _)| *position > after));
     }
 
     fn queues(&self) -> MutexGuard<'_, Vec<(i64, Arc<Queue>)>> {
@@ -68,19 +69,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = fixture::open(dir.path());
         let queue = store.queues.get_or_create("T", 0).unwrap();
-        let (handed, mut ahead) = (Handed::default(), ByPosition::new());
+        let (handed, mut ahead, mut given) = (Handed::default(), ByPosition::new(), Vec::new());
         handed.give(0, &queue);
-        handed.take(&mut ahead);
+        handed.take(&mut given, &mut ahead);
         assert!(ahead.is_empty(), "not wanted");
         handed.want(true);
         [30, 10, 20].iter().for_each(|position| handed.give(*position, &queue));
-        handed.take(&mut ahead);
+        handed.take(&mut given, &mut ahead);
         [25, 40].iter().for_each(|position| handed.give(*position, &queue));
-        handed.take(&mut ahead);
+        handed.take(&mut given, &mut ahead);
         let positions = |ahead: &ByPosition| ahead.iter().map(|(at, _)| *at).collect::<Vec<_>>();
         assert_eq!(positions(&ahead), [10, 20, 30, 40], "25 came too late");
         (0..5000).for_each(|n| handed.give(50 + n, &queue));
-        handed.take(&mut ahead);
+        handed.take(&mut given, &mut ahead);
         assert_eq!(positions(&ahead)[4..], (50..50 + 4096).collect::<Vec<_>>());
         handed.give(9000, &queue);
         handed.want(false);

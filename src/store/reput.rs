@@ -42,7 +42,7 @@ const ANNOUNCED_MAX: usize = 32;
 /// Queues that a round keeps at hand.
 const QUEUES_KEPT: usize = 16;
 
-/// So many records are looked at together when most are of queues that are not at hand.
+/// So many records are looked at together.
 const AHEAD: usize = 16;
 
 /// A message that can be pulled now.
@@ -148,6 +148,18 @@ impl<'a> Properties<'a> {
     }
 }
 
+/// A record that is dispatched next, looked at once.
+struct Met<'a> {
+    position: i64,
+    record: RecordView<'a>,
+    /// Its property string, and what that says.
+    text: &'a str,
+    properties: Properties<'a>,
+    /// Whether its keys go to the index, and the hash of its UNIQ_KEY there.
+    indexed: bool,
+    unique: Option<i32>,
+}
+
 /// What lives from one round of dispatch to the next.
 struct Round {
     /// The queues of the records before, by the last bits of their numbers: most often the queue of
@@ -157,6 +169,8 @@ struct Round {
     missed: usize,
     /// Queues of the next records, by the positions of these.
     ahead: ByPosition,
+    /// Buffer for what puts give.
+    given: Vec<(i64, Arc<Queue>)>,
     config: Arc<BrokerConfig>,
     /// Buffer for bit maps.
     bit_map: Vec<u8>,
@@ -194,6 +208,7 @@ impl Reput {
             queues: Default::default(),
             missed: 0,
             ahead: ByPosition::new(),
+            given: Vec::new(),
             config: config.get(),
             bit_map: Vec::new(),
         };
@@ -360,26 +375,32 @@ impl Reput {
         let bytes = file.bytes(0, file.wrote()).unwrap_or_default();
         let mut at = start;
         let mut announced = 0usize;
+        let mut met = Vec::with_capacity(AHEAD);
         while at < bytes.len() {
             let position = file.start() + at as i64;
-            if announced.is_multiple_of(AHEAD) && self.meets_many(announced == 0, round) {
-                self.look_ahead(&bytes[at..], position, round);
+            let bad = self.meet(&bytes[at..], position, round, &mut met);
+            if let Some(bad) = bad.filter(|_| met.is_empty()) {
+                at = match bad {
+                    Checked::Blank(left) if fills(left, file.size() - at) => file.size(),
+                    bad => match self.after_bad(&file, at, &bad, round) {
+                        Some(next) => next,
+                        None => break,
+                    },
+                };
+                self.position.store(file.start() + at as i64, Release);
+                continue;
             }
-            at = match RecordView::parse(&bytes[at..], false) {
-                Checked::Record(record) if record.physical_offset() == position => {
-                    self.record(&record, position, round)?;
-                    at + record.total_size() as usize
+            if self.meets_many(announced == 0, round) {
+                self.look_ahead(&met, round);
+            }
+            for met in met.drain(..) {
+                self.record(&met, round)?;
+                at += met.record.total_size() as usize;
+                self.position.store(file.start() + at as i64, Release);
+                announced += 1;
+                if announced.is_multiple_of(ANNOUNCED_MAX) {
+                    self.tell(&*self.listener.done);
                 }
-                Checked::Blank(left) if fills(left, file.size() - at) => file.size(),
-                bad => match self.after_bad(&file, at, &bad, round) {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            self.position.store(file.start() + at as i64, Release);
-            announced += 1;
-            if announced.is_multiple_of(ANNOUNCED_MAX) {
-                self.tell(&*self.listener.done);
             }
         }
         self.tell(&*self.listener.done);
@@ -395,40 +416,54 @@ impl Reput {
         many
     }
 
-    /// Finds the queues of the records that stand here, at `position` of the log, and has the
-    /// processor load what they need, and where their unique keys go in the index. One after the
-    /// other each would wait for memory several times.
-    fn look_ahead(&self, bytes: &[u8], position: i64, round: &mut Round) {
+    /// Adds to `met` the records, at most `AHEAD`, that stand here, at `position` of the log. Has
+    /// the processor load where their unique keys go in the index: each is elsewhere. What ends
+    /// them, if they are fewer and something stands there, is no record of this place.
+    fn meet<'a>(
+        &self,
+        bytes: &'a [u8],
+        position: i64,
+        round: &Round,
+        met: &mut Vec<Met<'a>>,
+    ) -> Option<Checked<'a>> {
         let mut at = 0;
-        let records = std::iter::from_fn(|| {
-            let Checked::Record(record) = RecordView::parse(bytes.get(at..)?, false) else {
-                return None;
-            };
+        while met.len() < AHEAD && at < bytes.len() {
             let position = position + at as i64;
+            let record = match RecordView::parse(&bytes[at..], false) {
+                Checked::Record(record) if record.physical_offset() == position => record,
+                bad => return Some(bad),
+            };
             at += record.total_size() as usize;
-            Some((position, record))
-        });
-        let records: Vec<_> = records.take(AHEAD).collect();
-        if round.config.store.message_index_enable {
-            for (_, record) in &records {
-                let key = property::get(record.properties(), property::UNIQ_KEY);
-                key.map(|key| self.derived.index.expect(record.topic(), key));
-            }
+            let text = record.properties();
+            let properties = Properties::read(text);
+            let transaction = flags::transaction(record.sys_flag());
+            let indexed = transaction != flags::TRANSACTION_ROLLBACK
+                && round.config.store.message_index_enable;
+            let unique = properties.unique_key.filter(|_| indexed);
+            let unique = unique.map(|key| self.derived.index.expect(record.topic(), key));
+            met.push(Met { position, record, text, properties, indexed, unique });
         }
-        round.forget_before(position);
-        if round.ahead.len() < records.len() {
-            self.derived.queues.handed.take(&mut round.ahead);
+        None
+    }
+
+    /// Finds the queues of these records and has the processor load what they need. One after the
+    /// other each would wait for memory several times.
+    fn look_ahead(&self, met: &[Met<'_>], round: &mut Round) {
+        let Some((first, last)) = met.first().zip(met.last()) else { return };
+        round.forget_before(first.position);
+        if round.ahead.len() < met.len() {
+            self.derived.queues.handed.take(&mut round.given, &mut round.ahead);
         }
-        let end = position + at as i64;
-        let known = round.ahead.partition_point(|(position, _)| *position < end);
-        if known > records.len() / 2 {
+        let of_these = |(position, _): &&(i64, Arc<Queue>)| *position <= last.position;
+        let known = round.ahead.iter().take_while(of_these).count();
+        if known > met.len() / 2 {
             return queues::prefetch(round.ahead.iter().take(known).map(|(_, queue)| queue));
         }
-        let places = records.iter().map(|(_, record)| (record.topic(), record.queue_id()));
+        let places = met.iter().map(|met| (met.record.topic(), met.record.queue_id()));
         let found = self.derived.queues.get_all(&places.collect::<Vec<_>>());
         round.ahead.drain(..known);
-        for ((position, _), queue) in records.iter().zip(found).rev() {
-            queue.into_iter().for_each(|queue| round.ahead.push_front((*position, queue)));
+        for (met, queue) in met.iter().zip(found).rev() {
+            queue.into_iter().for_each(|queue| round.ahead.push_front((met.position, queue)));
         }
     }
 
@@ -456,31 +491,23 @@ impl Reput {
         Some(next)
     }
 
-    fn record(
-        &self,
-        record: &RecordView<'_>,
-        position: i64,
-        round: &mut Round,
-    ) -> std::result::Result<(), Stalled> {
-        let text = record.properties();
-        let properties = Properties::read(text);
+    fn record(&self, met: &Met<'_>, round: &mut Round) -> std::result::Result<(), Stalled> {
+        let Met { position, record, text, properties, indexed, unique } = met;
+        let position = *position;
         let transaction = flags::transaction(record.sys_flag());
         let rolled_back = transaction == flags::TRANSACTION_ROLLBACK;
-        let indexed = !rolled_back && round.config.store.message_index_enable;
-        let unique = properties.unique_key.filter(|_| indexed);
-        let unique = unique.map(|key| self.derived.index.expect(record.topic(), key));
         let mut tags_code = 0;
         let queued = !rolled_back && transaction != flags::TRANSACTION_PREPARED;
         if queued {
-            tags_code = self.tags_code(record, &properties);
+            tags_code = self.tags_code(record, properties);
             self.enqueue(record, position, tags_code, round)
-                .and_then(|()| self.enqueue_further(record, &properties, tags_code, round))
+                .and_then(|()| self.enqueue_further(record, properties, tags_code, round))
                 .map_err(|e| self.refuse(Refusal::QueueError, position, &e))?;
         }
-        if indexed {
+        if *indexed {
             let keyed = Keyed {
                 topic: record.topic(),
-                unique,
+                unique: *unique,
                 keys: properties.keys,
                 physical_offset: position,
                 store_timestamp: record.store_timestamp(),
@@ -500,7 +527,7 @@ impl Reput {
                 properties: text,
             };
             self.tell(|| (self.listener.arrived)(&arrival));
-            for (topic, queue_id, queue_offset) in further(&properties, record, round) {
+            for (topic, queue_id, queue_offset) in further(properties, record, round) {
                 let arrival = Arrival { topic, queue_id, queue_offset, ..arrival };
                 self.tell(|| (self.listener.arrived)(&arrival));
             }
@@ -531,11 +558,15 @@ impl Reput {
         let usable =
             |q: &&Arc<Queue>| q.queue_id() == id && **q.topic() == *topic && !q.is_deleted();
         let at = id as usize % QUEUES_KEPT;
-        if round.queues[at].as_ref().filter(usable).is_none() {
+        // First what is found by the position: that compares names only once.
+        if let Some(ahead) = round.ahead_at(position).filter(|queue| usable(&queue)) {
+            if !round.queues[at].as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &ahead)) {
+                round.missed += 1;
+                round.queues[at] = Some(ahead);
+            }
+        } else if round.queues[at].as_ref().filter(usable).is_none() {
             round.missed += 1;
-            let ahead = round.ahead_at(position).filter(|queue| usable(&queue));
-            let found = ahead.map_or_else(|| self.derived.queues.get_or_create(topic, id), Ok);
-            match found {
+            match self.derived.queues.get_or_create(topic, id) {
                 Ok(queue) => round.queues[at] = Some(queue),
                 Err(e) => {
                     log::error!(target: "store", "record at {position} not dispatched: {e}");

@@ -426,8 +426,8 @@ fn many_queues_in_turn_get_their_messages_whether_puts_hand_them_on_or_not() {
         handed.want(true);
         rounds(2);
         // Some that nobody gave, and a topic that went and came back.
-        let mut given = ByPosition::new();
-        handed.take(&mut given);
+        let (mut given, mut memory) = (ByPosition::new(), Vec::new());
+        handed.take(&mut memory, &mut given);
         assert_eq!(given.len(), 80, "each put gave its queue");
         given.iter().step_by(2).for_each(|(position, queue)| handed.give(*position, queue));
         rounds(1);
