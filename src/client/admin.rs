@@ -10,7 +10,6 @@ use crate::protocol::Command;
 use crate::protocol::body::MessageQueue;
 use crate::protocol::body::client::{ConsumeMessageDirectlyResult, ConsumerConnection};
 use crate::protocol::body::cluster::{ClusterInfo, KvTable};
-use crate::protocol::body::group::SubscriptionGroupConfig;
 use crate::protocol::body::route::{BrokerData, TopicRouteData};
 use crate::protocol::body::stats::{ConsumeStats, TopicStats};
 use crate::protocol::body::topic::{GroupList, TopicConfig, TopicList};
@@ -20,9 +19,7 @@ use crate::protocol::headers::namesrv::{
     DeleteTopic, GetKvConfigReply, KvKey, PutKvConfig, TopicsByCluster,
 };
 use crate::protocol::headers::pull::{QueryMessage, ViewMessage};
-use crate::protocol::headers::topic::{
-    CreateTopic, DeleteSubscriptionGroup, GetConsumeStats, TopicName,
-};
+use crate::protocol::headers::topic::{CreateTopic, GetConsumeStats, TopicName};
 
 use super::inbound::Refuse;
 use super::instance::Instance;
@@ -227,55 +224,10 @@ impl Admin {
         ConsumeMessageDirectlyResult::from_slice(&reply.body)
     }
 
-    /// Creates or changes a consumer group on one broker.
-    pub fn update_group(&self, broker: &str, group: &SubscriptionGroupConfig) -> Result<()> {
-        let mut ask = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
-        ask.body = group.to_vec();
-        self.call(broker, ask).map(drop)
-    }
-
-    /// Deletes a consumer group on one broker, its offsets too when asked.
-    pub fn delete_group(&self, broker: &str, group: &str, remove_offset: bool) -> Result<()> {
-        let mut ask = Command::request(request::DELETE_SUBSCRIPTIONGROUP);
-        DeleteSubscriptionGroup { group_name: group, remove_offset }.encode(&mut ask);
-        self.call(broker, ask).map(drop)
-    }
-
     /// The run-time figures of a broker by name.
     pub fn runtime_info(&self, broker: &str) -> Result<KvTable> {
         let ask = Command::request(request::GET_BROKER_RUNTIME_INFO);
         KvTable::from_slice(&self.call(broker, ask)?.body)
-    }
-
-    /// The configuration of a broker, a `key=value` line for each item.
-    pub fn broker_config(&self, broker: &str) -> Result<String> {
-        self.config_of(broker, request::GET_BROKER_CONFIG)
-    }
-
-    /// The configuration of a name server, a `key=value` line for each item.
-    pub fn namesrv_config(&self, namesrv: &str) -> Result<String> {
-        self.config_of(namesrv, request::GET_NAMESRV_CONFIG)
-    }
-
-    fn config_of(&self, addr: &str, code: i32) -> Result<String> {
-        let reply = self.call(addr, Command::request(code))?;
-        Ok(String::from_utf8_lossy(&reply.body).into_owned())
-    }
-
-    /// Changes keys of a broker; `text` is in properties syntax.
-    pub fn update_broker_config(&self, broker: &str, text: &str) -> Result<()> {
-        self.update_config_of(broker, request::UPDATE_BROKER_CONFIG, text)
-    }
-
-    /// Changes keys of a name server; `text` is in properties syntax.
-    pub fn update_namesrv_config(&self, namesrv: &str, text: &str) -> Result<()> {
-        self.update_config_of(namesrv, request::UPDATE_NAMESRV_CONFIG, text)
-    }
-
-    fn update_config_of(&self, addr: &str, code: i32, text: &str) -> Result<()> {
-        let mut ask = Command::request(code);
-        ask.body = text.as_bytes().to_vec();
-        self.call(addr, ask).map(drop)
     }
 
     /// Stores a value of the KV configuration in every name server.
@@ -294,16 +246,6 @@ impl Admin {
         KvKey { namespace, key }.encode(&mut ask);
         let reply = self.call_namesrv(&ask)?;
         Ok(GetKvConfigReply::decode(&reply)?.value.unwrap_or_default().to_owned())
-    }
-
-    /// Removes a value of the KV configuration from every name server.
-    pub fn delete_kv(&self, namespace: &str, key: &str) -> Result<()> {
-        for namesrv in self.namesrv_addresses() {
-            let mut ask = Command::request(request::DELETE_KV_CONFIG);
-            KvKey { namespace, key }.encode(&mut ask);
-            self.call(namesrv, ask)?;
-        }
-        Ok(())
     }
 
     /// The message of an offset id, from the broker that the id names; code 208 when it is no such
