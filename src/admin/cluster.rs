@@ -9,6 +9,7 @@ use crate::base::{Error, Result, clock};
 use crate::client::Admin;
 use crate::protocol::body::cluster::{ClusterInfo, KvTable};
 
+/// Options of clusterList.
 pub const LIST: &[Opt] = &[
     Opt::flag("m", "moreStats", "Print more stats"),
     Opt::value("i", "interval", "specify intervals numbers, it is in seconds"),

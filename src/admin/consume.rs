@@ -5,6 +5,7 @@ use super::text::{self, out, outln};
 use crate::base::{Result, clock};
 use crate::client::{Admin, MessageQueue, PullConsumer, PullStatus, Settings};
 
+/// Options of consumeMessage.
 pub const CONSUME: &[Opt] = &[
     Opt::value("t", "topic", "Topic name").required(),
     Opt::value("b", "brokerName", "Broker name"),

@@ -19,6 +19,7 @@ const BODY_DIRECTORY: &str = "/tmp/rocketmq/msgbodys";
 /// Most messages asked of one broker by key.
 const QUERY_MAX: i32 = 64;
 
+/// Options of queryMsgById.
 pub const QUERY_BY_ID: &[Opt] = &[
     Opt::value("i", "msgId", "Message Id").required(),
     Opt::value("g", "consumerGroup", "consumer group name"),
@@ -28,11 +29,13 @@ pub const QUERY_BY_ID: &[Opt] = &[
     Opt::value("t", "topic", "Topic name; not needed, accepted as in RocketMQ 5"),
 ];
 
+/// Options of queryMsgByKey.
 pub const QUERY_BY_KEY: &[Opt] = &[
     Opt::value("t", "topic", "topic name").required(),
     Opt::value("k", "msgKey", "Message Key").required(),
 ];
 
+/// Options of sendMessage.
 pub const SEND: &[Opt] = &[
     Opt::value("t", "topic", "Topic name").required(),
     Opt::value("p", "body", "UTF-8 string format of the message body").required(),

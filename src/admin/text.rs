@@ -61,6 +61,7 @@ pub fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
+/// As `MessageQueue.toString` in Java.
 pub fn message_queue(queue: &MessageQueue) -> String {
     format!(
         "MessageQueue [topic={}, brokerName={}, queueId={}]",
@@ -68,6 +69,7 @@ pub fn message_queue(queue: &MessageQueue) -> String {
     )
 }
 
+/// As `SendResult.toString` in Java.
 pub fn send_result(sent: &SendResult) -> String {
     format!(
         "SendResult [sendStatus={}, msgId={}, offsetMsgId={}, messageQueue={}, queueOffset={}]",
@@ -79,6 +81,7 @@ pub fn send_result(sent: &SendResult) -> String {
     )
 }
 
+/// As `ConsumeMessageDirectlyResult.toString` in Java.
 pub fn consumed_directly(result: &ConsumeMessageDirectlyResult) -> String {
     format!(
         "ConsumeMessageDirectlyResult [order={}, autoCommit={}, consumeResult={}, remark={}, \

@@ -12,6 +12,7 @@ use crate::protocol::code::response;
 /// Namespace of the KV table that makes topics ordered.
 const ORDER_TOPIC_CONFIG: &str = "ORDER_TOPIC_CONFIG";
 
+/// Options of updateTopic.
 pub const UPDATE: &[Opt] = &[
     Opt::value("b", "brokerAddr", "create topic to which broker").one_of(),
     Opt::value("c", "clusterName", "create topic to which cluster").one_of(),
@@ -24,13 +25,16 @@ pub const UPDATE: &[Opt] = &[
     Opt::value("s", "hasUnitSub", "has unit sub (true|false)"),
 ];
 
+/// Options of topicRoute.
 pub const ROUTE: &[Opt] = &[
     Opt::value("t", "topic", "topic name").required(),
     Opt::flag("l", "list", "Use list format to print data"),
 ];
 
+/// Options of topicStatus.
 pub const STATUS: &[Opt] = &[Opt::value("t", "topic", "topic name").required()];
 
+/// Options of topicList.
 pub const LIST: &[Opt] = &[Opt::flag("c", "clusterModel", "clusterModel")];
 
 /// Creates or changes a topic on one broker or on every master of a cluster.

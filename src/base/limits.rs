@@ -137,8 +137,9 @@ pub const REPLY_BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 pub const NAMESRV_QUEUE_ENTRIES_MAX: usize = 2_000_000;
 /// Longest name (topic, broker, cluster, address, KV key) a name server takes in, in bytes.
 pub const NAMESRV_NAME_BYTES_MAX: usize = 1024;
-/// Filter servers in one registration, and the bytes of their addresses.
+/// Filter servers in one registration.
 pub const FILTER_SERVERS_MAX: usize = 100;
+/// Bytes of their addresses.
 pub const FILTER_SERVERS_BYTES_MAX: usize = 16 * 1024;
 /// Longest value of the KV configuration in bytes.
 pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -184,8 +185,9 @@ pub const SUBSCRIPTIONS_BYTES_MAX: usize = 512 * 1024 * 1024;
 pub const TAGS_BYTES_MAX: usize = 32 * 1024;
 /// Queue locks of orderly consumers.
 pub const QUEUE_LOCKS_MAX: usize = 1_000_000;
-/// Pulls that wait for messages, in all and of one topic.
+/// Pulls that wait for messages.
 pub const HELD_PULLS_MAX: usize = 200_000;
+/// Those of one topic.
 pub const HELD_PULLS_PER_TOPIC_MAX: usize = 20_000;
 /// How long a pull may wait, in ms, whatever it asks for.
 pub const HELD_PULL_MS_MAX: i64 = 300_000;

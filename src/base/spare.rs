@@ -25,6 +25,7 @@ pub struct Spares<T: 'static> {
 }
 
 impl<T: Default> Spares<T> {
+    /// Of the kind that each thread keeps in `own`.
     pub const fn new(own: &'static LocalKey<Own<T>>) -> Spares<T> {
         Spares { own, bundles: LazyLock::new(|| ArrayQueue::new(SPARE_BUNDLES_MAX)) }
     }

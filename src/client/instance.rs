@@ -147,6 +147,7 @@ impl Instance {
         }
     }
 
+    /// The route found last, however old.
     pub fn cached_route(&self, topic: &str) -> Option<Arc<TopicRoute>> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
     }

@@ -9,6 +9,7 @@ use crate::protocol::body::MessageQueue;
 pub(crate) struct RoundRobin(AtomicUsize);
 
 impl RoundRobin {
+    /// Begins with the queue of this number.
     pub fn new(start: usize) -> RoundRobin {
         RoundRobin(AtomicUsize::new(start))
     }

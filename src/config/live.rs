@@ -11,6 +11,7 @@ pub struct Live<T> {
 }
 
 impl<T> Live<T> {
+    /// Begins with this value.
     pub fn new(value: T) -> Live<T> {
         Live { now: RwLock::new(Arc::new(value)), updating: Mutex::new(()) }
     }

@@ -90,6 +90,7 @@ impl ServerConfig {
 }
 
 impl ClientConfig {
+    /// Every key at its default.
     pub fn new() -> ClientConfig {
         ClientConfig::defaults()
     }

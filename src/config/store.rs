@@ -263,6 +263,7 @@ section! {
 }
 
 impl StoreConfig {
+    /// Every key at its default on this machine.
     pub fn new() -> StoreConfig {
         StoreConfig::defaults()
     }

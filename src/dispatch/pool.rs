@@ -35,6 +35,7 @@ enum Job {
     Task(Box<dyn FnOnce() + Send>, Instant),
 }
 
+/// A bounded queue of requests and the workers that take from it.
 pub struct Pool {
     spec: PoolSpec,
     work: Work,
@@ -100,6 +101,7 @@ struct Batch {
 }
 
 impl Pool {
+    /// Workers are started as work comes.
     pub fn new(spec: PoolSpec, work: Work) -> Arc<Pool> {
         Arc::new(Pool {
             spec,
@@ -119,6 +121,7 @@ impl Pool {
         })
     }
 
+    /// What it was made with.
     pub fn spec(&self) -> &PoolSpec {
         &self.spec
     }
@@ -468,6 +471,7 @@ impl Pool {
         }
     }
 
+    /// How full it is, and how long its oldest request waits.
     pub fn stats(&self) -> PoolStats {
         let head_wait = self.oldest().map_or(Duration::ZERO, |since| since.elapsed());
         PoolStats {

@@ -16,6 +16,7 @@ const FIRST: Duration = Duration::from_secs(5);
 /// Between looks: with `SILENCE_MS`, a silent broker is gone after 120 to 130 s.
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// Starts the thread, which ends with `stop`.
 pub fn start(state: Arc<State>, stop: Arc<Stop>) -> Result<Handle> {
     thread::spawn("sweep", move || {
         let mut next = Instant::now() + FIRST;

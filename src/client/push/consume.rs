@@ -28,6 +28,7 @@ pub struct Job {
     pub messages: Vec<MessageExt>,
 }
 
+/// A consume thread: calls the listener for each job until there are no more senders.
 pub fn run(inner: &Arc<Inner>, jobs: &Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         inner.consume(job);

@@ -68,6 +68,7 @@ impl Schedule {
     }
 }
 
+/// The pull thread: pulls each queue when its time has come, until the consumer stops.
 pub fn run(inner: &Arc<Inner>, events: &Receiver<Event>, jobs: &Sender<Job>) {
     let mut schedule = Schedule::default();
     while !inner.stop.is_set() {
