@@ -174,7 +174,7 @@ impl Command {
 
     /// The defaults and the file of `-c`. Warnings go to standard error: logs are not open yet.
     fn config<C: Config>(&self) -> Result<C> {
-        let Some(path) = self.value("c") else { return Ok(C::new()) };
+        let Some(path) = self.value("c") else { return Ok(C::default()) };
         let Loaded { config, warnings } = config::load(Path::new(&path))?;
         for warning in warnings {
             complain(format!("{}: warning: {warning}", self.program));

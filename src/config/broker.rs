@@ -223,6 +223,7 @@ section! {
 }
 
 impl BrokerConfig {
+    /// Every key at its default on this machine.
     pub fn new() -> BrokerConfig {
         BrokerConfig::defaults()
     }
@@ -255,10 +256,6 @@ impl Default for BrokerConfig {
 
 impl Config for BrokerConfig {
     const NAME: &'static str = "broker";
-
-    fn new() -> BrokerConfig {
-        BrokerConfig::new()
-    }
 
     fn sections(&self) -> Vec<&dyn Section> {
         vec![self, &self.server, &self.client, &self.store]

@@ -20,7 +20,7 @@ pub fn load<C: Config>(path: &Path) -> Result<Loaded<C>> {
     let file = path.display();
     let text = properties::read_file(path)?;
     let entries = properties::parse(&text).map_err(|e| Error::Config(format!("{file}:{e}")))?;
-    let mut config = C::new();
+    let mut config = C::default();
     let mut unknown: Vec<(String, String)> = Vec::new();
     let mut warnings = Vec::new();
     for (index, entry) in entries.iter().enumerate() {

@@ -36,6 +36,7 @@ section! {
 }
 
 impl NamesrvConfig {
+    /// Every key at its default on this machine.
     pub fn new() -> NamesrvConfig {
         NamesrvConfig::defaults()
     }
@@ -61,10 +62,6 @@ impl Default for NamesrvConfig {
 
 impl Config for NamesrvConfig {
     const NAME: &'static str = "namesrv";
-
-    fn new() -> NamesrvConfig {
-        NamesrvConfig::new()
-    }
 
     fn sections(&self) -> Vec<&dyn Section> {
         vec![self, &self.server]

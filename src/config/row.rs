@@ -120,11 +120,9 @@ pub trait Section {
 }
 
 /// All of a daemon's configuration.
-pub trait Config: Clone {
+pub trait Config: Clone + Default {
     /// Name in messages and of the sample file: "broker", "namesrv".
     const NAME: &'static str;
-    /// The defaults on this machine.
-    fn new() -> Self;
     /// In the order in which RocketMQ lists them. A key may be in more than one.
     fn sections(&self) -> Vec<&dyn Section>;
     /// Hands the same sections to `visit`, one after the other.
