@@ -44,6 +44,8 @@ mod fuzz;
 mod groups;
 /// Multi dispatch and light queues.
 mod light_queues;
+/// Memory that cannot be locked or made ready.
+mod locked_memory;
 /// Very many queues: what they keep open, over restarts, and what deleted ones leave.
 mod many_queues;
 /// Random sequences of everything clients do, restarts and kills, against a model in memory.

@@ -2,6 +2,7 @@
 //! ahead of the writer in memory, so that an append meets neither a missing file nor a page fault.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -258,12 +259,13 @@ impl Allocate {
             }
             locked.add(&file);
             let to = (from + 1).next_multiple_of(step as usize).min(file.size());
-            if let Err(e) =
-                file.reserve(to).and_then(|()| file.prefault(from..to, step < FOLIO_STEP_BYTES))
-            {
-                log::info!(target: "store", "cannot prefault {}: {e}", file.path().display());
+            let ready =
+                file.reserve(to).and_then(|()| file.prefault(from..to, step < FOLIO_STEP_BYTES));
+            if let Err(e) = ready {
+                locked.unready(&file, &e);
                 break;
             }
+            locked.unready = false;
             at = file.start() + to as i64;
             self.warm.store(at, Ordering::Relaxed);
         }
@@ -310,6 +312,8 @@ struct Locked {
     /// Each with the position from which it is locked, in the order of the log.
     files: VecDeque<(Arc<MappedFile>, usize)>,
     refused: bool,
+    /// Pages could not be made ready the last time.
+    unready: bool,
 }
 
 impl Locked {
@@ -323,10 +327,18 @@ impl Locked {
             Ok(()) => self.files.push_back((file.clone(), 0)),
             Err(e) => {
                 self.refused = true;
-                log::info!(target: "store", "the commit log is not locked in memory: {e}; \
+                log::warn!(target: "store", "the commit log is not locked in memory: {e}; \
                     this takes CAP_IPC_LOCK or a memlock limit (ulimit -l) of {} KiB",
                     2 * file.size() / 1024);
             }
+        }
+    }
+
+    /// Says once that pages could not be made ready.
+    fn unready(&mut self, file: &MappedFile, error: &io::Error) {
+        if !std::mem::replace(&mut self.unready, true) {
+            log::warn!(target: "store", "{}: no pages are made ready ahead of sends: {error}; this \
+                takes Linux 5.14, memory and disk", file.path().display());
         }
     }
 

@@ -135,7 +135,7 @@ impl CommitLog {
             let (result, rolled) = self.try_append(&mut records, bare, queue, others);
             match result {
                 Ok(done) => {
-                    // What a pool has is told by `commit`.
+                    // What a pool has is written, and needs no pages made ready.
                     if rolled || self.pool.is_none() {
                         self.allocate.appended(done.end(), rolled);
                     }
@@ -245,9 +245,6 @@ impl CommitLog {
             pool.commit(least_pages).what(|| "commit the transient store pool".to_owned())?;
         if let Some(time) = done.store_timestamp {
             self.store_timestamp.store(time, Ordering::Release);
-        }
-        if done.moved {
-            self.allocate.appended(self.max_offset(), false);
         }
         Ok(done.moved)
     }

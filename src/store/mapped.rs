@@ -183,6 +183,26 @@ impl MappedFile {
         result
     }
 
+    /// The same by a write: of much that is copied at once, each page would be a fault. A process
+    /// killed in the middle leaves the first of the bytes.
+    pub fn append_by_write(&self, bytes: &[u8]) -> io::Result<bool> {
+        assert!(!self.appending.swap(true, Ordering::Acquire), "two appenders of one file");
+        let at = self.wrote.load(Ordering::Relaxed);
+        let result = if bytes.len() > self.size() - at {
+            Ok(false)
+        } else {
+            self.reserve(at + bytes.len())
+                .and_then(|()| sys::file::open(&self.path, OpenOptions::new().write(true)))
+                .and_then(|file| sys::file::write_at(&file, &self.path, bytes, at as u64))
+                .map(|()| {
+                    self.wrote.store(at + bytes.len(), Ordering::Release);
+                    true
+                })
+        };
+        self.appending.store(false, Ordering::Release);
+        result
+    }
+
     /// Stores `bytes` at `position` without moving the published length: for files that are updated
     /// in place. The caller keeps reads and writes of the same bytes apart, and ends within the
     /// file.
@@ -352,6 +372,7 @@ impl MappedFile {
         let advise = |advice| self.map.advise_range(advice, range.start, range.len());
         // Refused by a kernel without huge pages, which then makes single ones.
         let _ = advise(if single_pages { Advice::NoHugePage } else { Advice::HugePage });
+        check(Call::Madvise, &self.path)?;
         advise(Advice::PopulateWrite)
     }
 
@@ -399,6 +420,7 @@ impl MappedFile {
 
     /// Keeps every page of the file in memory from its first use on (mlock).
     pub fn lock(&self) -> io::Result<()> {
+        check(Call::Mlock, &self.path)?;
         // SAFETY: the whole mapping, which lives as long as `self`.
         cvt(unsafe {
             libc::mlock2(self.map.as_ptr().cast(), self.size(), libc::MLOCK_ONFAULT as _)

@@ -82,16 +82,25 @@ impl TransientStorePool {
         }
         let (began, count) = (Instant::now(), config.transient_store_pool_size.max(0));
         let what = || format!("transientStorePoolSize = {count} buffers of {file_bytes} bytes");
-        let mut free = Vec::new();
+        let (mut free, mut unready, mut unlocked) = (Vec::new(), None, None);
         for _ in 0..count {
             let buffer = MappedFile::in_memory("a buffer of the transient store pool", file_bytes);
             let buffer = buffer.what(what)?;
-            buffer.prefault(0..file_bytes, false).what(what)?;
-            if let Err(e) = buffer.lock() {
-                log::warn!(target: "store", "the transient store pool is not locked in memory: \
-                    {e}; this takes CAP_IPC_LOCK or a larger memlock limit (ulimit -l)");
+            match buffer.prefault(0..file_bytes, false) {
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => unready = Some(e),
+                ready => ready.what(what)?,
             }
+            unlocked = buffer.lock().err().or(unlocked);
             free.push(Arc::new(buffer));
+        }
+        if let Some(e) = unready {
+            log::warn!(target: "store", "the transient store pool gets its memory when it is used: \
+                {e}; this takes Linux 5.14");
+        }
+        if let Some(e) = unlocked {
+            log::warn!(target: "store", "the transient store pool is not locked in memory: {e}; \
+                this takes CAP_IPC_LOCK or a memlock limit (ulimit -l) of {} KiB more",
+                free.len() * file_bytes / 1024);
         }
         log::info!(target: "store", "{} made ready in {} ms", what(), began.elapsed().as_millis());
         Ok(Some(TransientStorePool {
@@ -166,7 +175,7 @@ impl TransientStorePool {
                 return Ok(done);
             }
             if let Some(bytes) = staged.buffer.bytes(from, to - from).filter(|_| from < to) {
-                staged.file.append(bytes)?;
+                staged.file.append_by_write(bytes)?;
                 done.moved = true;
             }
             if !sealed {

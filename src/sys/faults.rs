@@ -15,6 +15,10 @@ pub enum Call {
     Size,
     /// fallocate.
     Allocate,
+    /// mlock2.
+    Mlock,
+    /// madvise that is to make memory ready.
+    Madvise,
     Msync,
     /// Of a file: fsync, fdatasync.
     Fsync,

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::super::{Busy, PutStatus, Store, fixture};
 use super::*;
 use crate::store::GetStatus;
+use crate::sys::faults;
 
 fn config(root: &Path, buffers: i32) -> BrokerConfig {
     let mut config = fixture::config(root);
@@ -95,6 +96,20 @@ fn what_is_not_committed_is_lost_with_the_process_and_kept_at_a_stop() {
     let store = fixture::open(dir.path());
     assert_eq!(store.max_offset_in_queue("T", 0), 140);
     check_all(&store, 140);
+}
+
+#[test]
+fn what_the_disk_did_not_take_is_committed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 3);
+    put(&store, 10);
+    faults::fail("Write commitlog 5");
+    store.log.commit(0).unwrap_err();
+    assert_eq!(store.max_physical_offset(), 0);
+    put(&store, 10);
+    faults::fail("");
+    assert_eq!((commit(&store), pool(&store).uncommitted()), (20, 0));
+    check_all(&store, 20);
 }
 
 #[test]
