@@ -445,26 +445,16 @@ fn messages_are_found_by_key_and_by_id() {
     let cluster = Cluster::start();
     put(&cluster, "T", 0, &properties(&[("KEYS", "k1 k2"), ("UNIQ_KEY", "U1")]), b"one");
     put(&cluster, "T", 1, &properties(&[("KEYS", "k2")]), b"two");
-    let query = |key: &str, unique: &str| {
-        let fields = [
-            ("topic", "T"),
-            ("key", key),
-            ("maxNum", "10"),
-            ("beginTimestamp", "0"),
-            ("endTimestamp", "9223372036854775807"),
-            ("_UNIQUE_KEY_QUERY", unique),
-        ];
-        cluster.peer().ask(&request(codes::QUERY_MESSAGE, &fields))
-    };
+    let found = |key: &str, unique| cluster.peer().ask(&query("T", key, 10, 0, unique));
     let count =
         |reply: &Command| ferrocket::message::record::decode_all(&reply.body).unwrap().len();
-    wait_until("indexed", || query("k2", "false").code == 0);
-    assert_eq!(count(&query("k1", "false")), 1);
-    wait_until("both", || count(&query("k2", "false")) == 2);
-    assert_eq!(count(&query("U1", "true")), 1);
-    let reply = query("k1", "false");
+    wait_until("indexed", || found("k2", false).code == 0);
+    assert_eq!(count(&found("k1", false)), 1);
+    wait_until("both", || count(&found("k2", false)) == 2);
+    assert_eq!(count(&found("U1", true)), 1);
+    let reply = found("k1", false);
     assert!(number(&reply, "indexLastUpdateTimestamp") > 0);
-    let none = query("k9", "false");
+    let none = found("k9", false);
     assert_eq!(none.code, 22);
     assert_eq!(none.remark.as_deref(), Some("can not find message, maybe time range not correct"));
     assert_eq!(none.field("indexLastUpdatePhyoffset"), Some("0"));
@@ -492,21 +482,15 @@ fn as_many_are_found_as_asked_for_and_allowed() {
     for _ in 0..8 {
         put(&cluster, "T", 0, &properties(&[("KEYS", "k"), ("UNIQ_KEY", "U")]), b"x");
     }
-    let found = |key: &str, max: &str, begin: &str, unique: &str| {
-        let fields = [
-            ("topic", "T"),
-            ("key", key),
-            ("maxNum", max),
-            ("beginTimestamp", begin),
-            ("endTimestamp", "9223372036854775807"),
-            ("_UNIQUE_KEY_QUERY", unique),
-        ];
-        let reply = cluster.peer().ask(&request(codes::QUERY_MESSAGE, &fields));
+    let count = |ask: Command| {
+        let reply = cluster.peer().ask(&ask);
         ferrocket::message::record::decode_all(&reply.body).unwrap().len()
     };
-    wait_until("indexed", || found("k", "32", "0", "false") == 6);
-    assert_eq!((found("k", "4", "0", "false"), found("U", "1", "0", "true")), (4, 3));
-    assert_eq!(found("k", "4", "9223372036854775806", "false"), 0, "a span of time without any");
+    wait_until("indexed", || count(query("T", "k", 32, 0, false)) == 6);
+    let (four, one) = (query("T", "k", 4, 0, false), query("T", "U", 1, 0, true));
+    assert_eq!((count(four), count(one)), (4, 3));
+    let late = query("T", "k", 4, i64::MAX - 1, false);
+    assert_eq!(count(late), 0, "a span of time without any");
 }
 
 #[test]

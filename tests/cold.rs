@@ -9,7 +9,7 @@ use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
 use crate::child::{Daemon, broker_config};
-use crate::common::{Pull, create_topic, number, request, send_v2};
+use crate::common::{Pull, create_topic, number, query, request, send_v2};
 use crate::peer::Peer;
 
 const BODY_BYTES: usize = 60_000;
@@ -83,22 +83,14 @@ fn cold_messages_are_read_beside_the_pull_pool() {
 }
 
 /// What a request finds.
-fn found(peer: &mut Peer, code: i32, fields: &[(&str, &str)]) -> Vec<Message> {
-    let reply = peer.ask(&request(code, fields));
-    assert_eq!(reply.code, 0, "{fields:?}: {:?}", reply.remark);
+fn found(peer: &mut Peer, ask: &Command) -> Vec<Message> {
+    let reply = peer.ask(ask);
+    assert_eq!(reply.code, 0, "{}: {:?}", ask.code, reply.remark);
     record::decode_all(&reply.body).unwrap()
 }
 
-fn by_key(peer: &mut Peer, key: &str, unique: &str) -> Vec<Message> {
-    let fields = [
-        ("topic", "T"),
-        ("key", key),
-        ("maxNum", "10"),
-        ("beginTimestamp", "0"),
-        ("endTimestamp", "9223372036854775807"),
-        ("_UNIQUE_KEY_QUERY", unique),
-    ];
-    found(peer, codes::QUERY_MESSAGE, &fields)
+fn by_key(peer: &mut Peer, key: &str, unique: bool) -> Vec<Message> {
+    found(peer, &query("T", key, 10, 0, unique))
 }
 
 fn by_time(peer: &mut Peer, time: i64) -> i64 {
@@ -147,15 +139,15 @@ fn each_way_to_a_message_is_the_same_cold_and_hot() {
         assert_eq!(by_time(&mut peer, 0), 0);
         assert_eq!(by_time(&mut peer, i64::MAX), i64::from(MESSAGES) - 1);
         for n in [5usize, 12, 19] {
-            assert_eq!(by_key(&mut peer, &format!("k{n}"), "false"), sent[n..=n]);
+            assert_eq!(by_key(&mut peer, &format!("k{n}"), false), sent[n..=n]);
         }
         for n in [6usize, 13, 20] {
-            assert_eq!(by_key(&mut peer, &format!("u{n}"), "true"), sent[n..=n]);
+            assert_eq!(by_key(&mut peer, &format!("u{n}"), true), sent[n..=n]);
         }
         for n in [1usize, 8, 15] {
             let offset = sent[n].physical_offset.to_string();
-            let fields = [("offset", offset.as_str())];
-            assert_eq!(found(&mut peer, codes::VIEW_MESSAGE_BY_ID, &fields), sent[n..=n]);
+            let view = request(codes::VIEW_MESSAGE_BY_ID, &[("offset", &offset)]);
+            assert_eq!(found(&mut peer, &view), sent[n..=n]);
         }
     }
     broker.stop();

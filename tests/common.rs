@@ -238,6 +238,19 @@ pub fn log_offset(reply: &Command) -> i64 {
     id::decode_offset_id(reply.field("msgId").unwrap()).unwrap().1
 }
 
+/// QUERY_MESSAGE for messages stored from `begin` on.
+pub fn query(topic: &str, key: &str, max: i32, begin: i64, unique: bool) -> Command {
+    let fields = [
+        ("topic", topic),
+        ("key", key),
+        ("maxNum", &max.to_string()),
+        ("beginTimestamp", &begin.to_string()),
+        ("endTimestamp", &i64::MAX.to_string()),
+        ("_UNIQUE_KEY_QUERY", &unique.to_string()),
+    ];
+    request(codes::QUERY_MESSAGE, &fields)
+}
+
 /// HEART_BEAT of one consumer group.
 pub fn heart_beat(
     client: &str,

@@ -12,7 +12,7 @@ use ferrocket::message::{Message, batch, record};
 use ferrocket::protocol::code::request as codes;
 
 use crate::child::{Daemon, Numbers, broker_config, wait_for};
-use crate::common::{Pull, number, properties, request, send_v2};
+use crate::common::{Pull, number, properties, query, request, send_v2};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Crash";
@@ -112,14 +112,7 @@ fn by_id(peer: &mut Peer, acked: &Acked) -> Message {
 }
 
 fn by_key(peer: &mut Peer, key: &str) -> Vec<Message> {
-    let fields = [
-        ("topic", TOPIC),
-        ("key", key),
-        ("maxNum", "64"),
-        ("beginTimestamp", "0"),
-        ("endTimestamp", &i64::MAX.to_string()),
-    ];
-    let reply = peer.ask(&request(codes::QUERY_MESSAGE, &fields));
+    let reply = peer.ask(&query(TOPIC, key, 64, 0, false));
     if reply.code == 0 { record::decode_all(&reply.body).unwrap() } else { Vec::new() }
 }
 

@@ -14,7 +14,7 @@ use ferrocket::protocol::Command as Frame;
 use ferrocket::protocol::code::request as codes;
 
 use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, number, properties, request, send_v2};
+use crate::common::{Pull, number, properties, query, request, send_v2};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Full";
@@ -137,15 +137,8 @@ impl Sent {
                 // It was the queue's turn, the index may have found the disk full.
                 continue;
             }
-            let fields = [
-                ("topic", TOPIC),
-                ("key", &format!("key{offset}")),
-                ("maxNum", "10"),
-                ("beginTimestamp", "0"),
-                ("endTimestamp", &i64::MAX.to_string()),
-            ];
-            let reply = peer.ask(&request(codes::QUERY_MESSAGE, &fields));
-            assert!(record::decode(&reply.body).unwrap().body == self.body(offset), "{fields:?}");
+            let reply = peer.ask(&query(TOPIC, &format!("key{offset}"), 10, 0, false));
+            assert!(record::decode(&reply.body).unwrap().body == self.body(offset), "{offset}");
         }
     }
 

@@ -118,15 +118,9 @@ fn traces_have_a_topic_when_asked_for() {
     let standard = Cluster::with(|config| config.trace_topic_enable = true);
     assert_eq!(shape(&standard, "RMQ_SYS_TRACE_TOPIC"), (0, true));
     put(&standard, "RMQ_SYS_TRACE_TOPIC", 0, &properties(&[("KEYS", "id1 k1")]), b"Pub\x01");
-    let fields = [
-        ("topic", "RMQ_SYS_TRACE_TOPIC"),
-        ("key", "id1"),
-        ("maxNum", "9"),
-        ("beginTimestamp", "0"),
-        ("endTimestamp", "9223372036854775807"),
-    ];
+    let trace = query("RMQ_SYS_TRACE_TOPIC", "id1", 9, 0, false);
     let mut peer = standard.peer();
-    wait_until("found by key", || peer.ask(&request(codes::QUERY_MESSAGE, &fields)).code == 0);
+    wait_until("found by key", || peer.ask(&trace).code == 0);
     let custom = Cluster::with(|config| {
         config.trace_topic_enable = true;
         config.msg_trace_topic_name = "traces".into();
