@@ -5,6 +5,7 @@ import time
 
 import wire
 from servers import SETTLED_SECONDS
+from wire import pairs
 
 BORN = "1700000000123"
 TOPIC = "dt"
@@ -23,10 +24,6 @@ SHORT = {
     "maxReconsumeTimes": "l",
     "batch": "m",
 }
-
-
-def pairs(**values):
-    return "".join(f"{name}\x01{value}\x02" for name, value in values.items())
 
 
 def send_fields(topic=TOPIC, **more):

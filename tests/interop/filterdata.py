@@ -12,8 +12,8 @@ import time
 
 import stores
 import wire
-from stores import properties
 from servers import wait_for
+from wire import pairs
 
 TOPIC, QUEUES, SENT, MORE = "fx", 2, 150, 20
 SETTINGS = {
@@ -97,7 +97,7 @@ class FilterStore(stores.Store):
     def fill(self, begin, end):
         for i in range(begin, end):
             more = {"b": "x"} if i % 3 == 0 else {}
-            self.send(properties(TAGS=f"T{i % 2}", a=i, **more), b"%d" % i, i % QUEUES, TOPIC)
+            self.send(pairs(TAGS=f"T{i % 2}", a=i, **more), b"%d" % i, i % QUEUES, TOPIC)
         full = lambda: all(self.max_offset(TOPIC, one) == end // QUEUES for one in range(QUEUES))
         wait_for("all messages in their queues", 10, full)
 

@@ -7,8 +7,8 @@ import time
 
 import stores
 import wire
-from stores import properties
 from servers import wait_for
+from wire import pairs
 
 TOPIC, SENT, MORE = "lx", 30, 10
 GROUP = "%LMQ%lg"
@@ -52,7 +52,7 @@ class LightStore(stores.Store):
 
     def fill(self, begin, end):
         for i in range(begin, end):
-            text = properties(TAGS=f"T{i % 2}", INNER_MULTI_DISPATCH=",".join(further(i)))
+            text = pairs(TAGS=f"T{i % 2}", INNER_MULTI_DISPATCH=",".join(further(i)))
             self.send(text, b"%d" % i, i % 2, TOPIC)
         count = sum(NAMES[0] in further(i) for i in range(end))
         wait_for("all in the light queue", 10, lambda: self.max_offset(NAMES[0], 0) == count)

@@ -2,11 +2,12 @@
 
 import json
 
-from asking import TOPIC, pairs, send_fields
+from asking import TOPIC, send_fields
 from requests_clients import Clients
 from requests_consuming import Consuming
 from requests_namesrv import frames
 from requests_sending import Sending
+from wire import pairs
 
 
 def run(side):

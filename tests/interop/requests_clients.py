@@ -3,7 +3,8 @@
 import json
 
 import wire
-from asking import Asking, pairs, send_fields, short, without
+from asking import Asking, send_fields, short, without
+from wire import pairs
 
 HALF, OPS = "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC"
 COMMIT, ROLLBACK = "8", "12"

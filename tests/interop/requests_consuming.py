@@ -4,9 +4,10 @@ import json
 import time
 
 import wire
-from asking import TOPIC, Asking, pairs, send_fields, short, without
+from asking import TOPIC, Asking, send_fields, short, without
 from requests_namesrv import NUMBERS
 from servers import SETTLED_SECONDS
+from wire import pairs
 
 
 class Consuming(Asking):

@@ -1,8 +1,9 @@
 """What the brokers are asked: sending."""
 
 import wire
-from asking import TOPIC, Asking, pairs, send_fields, short, without
+from asking import TOPIC, Asking, send_fields, short, without
 from requests_namesrv import NUMBERS
+from wire import pairs
 
 
 class Sending(Asking):

@@ -14,7 +14,8 @@ import time
 import stores
 import wire
 from servers import SETTLED_SECONDS, wait_for
-from stores import GROUP, QUEUES, TOPIC, properties
+from stores import GROUP, QUEUES, TOPIC
+from wire import pairs
 
 SCRIPTS = ["中文", "ελληνικά", "русский", "العربية", "हिन्दी", "한국어", "😀🚀", "Ünïcode"]
 # The kind of broker of each round, and the signal that ends it.
@@ -78,17 +79,17 @@ class Rounds(stores.Store):
             script = SCRIPTS[i % len(SCRIPTS)]
             key = f"{script}-{number}-{i}"
             self.keys[key] = f"{script} {i}".encode() * (1 + i % 50)
-            text = properties(KEYS=key, TAGS=script, colour=script * 3, **{script: "x"})
+            text = pairs(KEYS=key, TAGS=script, colour=script * 3, **{script: "x"})
             self.send(text, self.keys[key], self.next_queue())
         items = []
         for i in range(BATCH):
             key = f"batch-{number}-{i}"
             self.keys[key] = b"b" * (1 + i)
-            items.append(wire.batch_item(self.keys[key], properties(KEYS=key)))
+            items.append(wire.batch_item(self.keys[key], pairs(KEYS=key)))
         self.send("", b"".join(items), 0, batch=True)
         self.counts[0] += BATCH
         for level in (1, 18):
-            self.send(properties(DELAY=level), b"later", topic="sd", queue=0)
+            self.send(pairs(DELAY=level), b"later", topic="sd", queue=0)
         self.delayed += 1
         self.transactions(number)
         self.send_back()
@@ -105,7 +106,7 @@ class Rounds(stores.Store):
         """One half message that is committed, and one that stays open."""
         for name in ("done", "open"):
             key = f"{name}-{number}"
-            text = properties(TRAN_MSG="true", PGROUP="pg", UNIQ_KEY=f"U{key}", KEYS=key)
+            text = pairs(TRAN_MSG="true", PGROUP="pg", UNIQ_KEY=f"U{key}", KEYS=key)
             queue = self.next_queue() if name == "done" else 0
             short = {
                 "a": "pg", "b": TOPIC, "c": "TBW102", "d": "4", "e": str(queue), "f": "4",

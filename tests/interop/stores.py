@@ -16,6 +16,7 @@ import time
 import wire
 from build import binaries
 from servers import SETTLED_SECONDS, Servers, free_port, wait_for
+from wire import pairs
 
 TOPIC, QUEUES, GROUP = "st", 4, "sg"
 SENT, BATCHES, BATCH = 600, 20, 10
@@ -33,10 +34,6 @@ POOL = {
     "transientStorePoolSize": BUFFERS,
     "mappedFileSizeCommitLog": 256 << 10,
 }
-
-
-def properties(**values):
-    return "".join(f"{name}\x01{value}\x02" for name, value in values.items())
 
 
 class Store:
@@ -99,16 +96,16 @@ class Store:
         keys = []
         for i in range(SENT):
             keys.append(f"k{i}")
-            text = properties(KEYS=keys[-1], UNIQ_KEY=f"U{i}", TAGS=f"T{i % 3}")
+            text = pairs(KEYS=keys[-1], UNIQ_KEY=f"U{i}", TAGS=f"T{i % 3}")
             self.send(text, b"%d " % i * (i % 700), queue=i % QUEUES)
         for i in range(BATCHES):
             items = []
             for j in range(BATCH):
                 keys.append(f"b{i}-{j}")
-                items.append(wire.batch_item(b"x" * j, properties(KEYS=keys[-1], TAGS="B")))
+                items.append(wire.batch_item(b"x" * j, pairs(KEYS=keys[-1], TAGS="B")))
             self.send("", b"".join(items), queue=i % QUEUES, batch=True)
         for level in (1, 18):
-            text = properties(DELAY=level, KEYS=f"delayed{level}")
+            text = pairs(DELAY=level, KEYS=f"delayed{level}")
             self.send(text, b"later", topic="sd", queue=0)
         wait_for("a delayed message", 15, lambda: self.max_offset("sd", 0) == 1)
         time.sleep(1)  # what was delivered is marked as delivered
@@ -258,7 +255,7 @@ class Store:
         """The second broker appends behind the first one's messages."""
         offsets = [self.max_offset(TOPIC, queue) for queue in range(QUEUES)]
         for queue in range(QUEUES):
-            self.send(properties(KEYS=f"after{queue}"), b"after", queue)
+            self.send(pairs(KEYS=f"after{queue}"), b"after", queue)
         wait_for("what the second broker stored", 10, lambda: self.advanced(offsets))
         for queue, offset in enumerate(offsets):
             last = wire.records(b"".join(self.queue(TOPIC, queue)))[-1]

@@ -199,6 +199,11 @@ def read_json(text):
     return Lenient(text).value()
 
 
+def pairs(**values):
+    """A property string."""
+    return "".join(f"{name}\x01{value}\x02" for name, value in values.items())
+
+
 def properties(text):
     pairs = [one.split("\x01", 1) for one in text.split("\x02") if one]
     return {one[0]: one[1] if len(one) > 1 else None for one in pairs}
