@@ -57,12 +57,15 @@ impl EndsFile {
         self.save(Ends { index_again_from: Some(from), ..self.saved.clone() })
     }
 
-    /// The log was found to end here: what follows is not on disk, whatever was there before. An
-    /// error costs that after one more crash lost bytes may count as damaged ones.
-    pub fn cut_log(&mut self, end: i64) {
-        if self.saved.log > end
-            && let Err(e) = self.save(Ends { log: end, ..self.saved.clone() })
-        {
+    /// Log and queues were found to end there: what follows is not on disk, whatever was before.
+    /// An error costs that after one more crash lost bytes may count as damaged ones.
+    pub fn cut(&mut self, log: i64, queue_end: impl Fn(&str, i32) -> i64) {
+        let mut ends = self.saved.clone();
+        ends.log = ends.log.min(log);
+        for (topic, queues) in &mut ends.queues {
+            queues.iter_mut().for_each(|(id, end)| *end = queue_end(topic, *id).min(*end));
+        }
+        if let Err(e) = self.save(ends) {
             log::warn!(target: "store", "{e}");
         }
     }

@@ -146,7 +146,6 @@ impl Store {
         let queue_dir = layout::consume_queue_dir(&root);
         let mut ends = EndsFile::load(&layout::ends_file(&root));
         let found = recover_log(&now.store, &segments, &checkpoint, clean, ends.ends())?;
-        ends.cut_log(found.end);
         let deleted = Arc::new(DeletedTopics::load(&layout::deleted_file(&root), &queue_dir));
         let loaded = load_derived(&now.store, &segments, &found, clean, &mut ends, &deleted)?;
         let Loaded { queues, index, begin } = loaded;
@@ -462,6 +461,12 @@ fn load_derived(
     if segments.is_empty() {
         queues.destroy_all()?;
     }
+    // After a stop in order they still tell what is missing, should this start be interrupted.
+    let queue_end = |topic: &str, id| match clean {
+        true => i64::MAX,
+        false => queues.get(topic, id).map_or(0, |queue| queue.max_offset()),
+    };
+    ends.cut(found.end, queue_end);
     let (slots, entries) = (config.max_hash_slot_num, config.max_index_num);
     let mut index = Index::load(&layout::index_dir(&root), slots, entries)?;
     index.cut(found.end);

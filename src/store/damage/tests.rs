@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::super::ends::EndsFile;
 use super::super::fixture::*;
 use super::super::{Store, layout};
 use crate::base::clock;
@@ -333,7 +334,8 @@ fn after_a_crash_damage_of_what_was_on_disk_costs_that_alone() {
 }
 
 /// A crash cuts a record off that was on the disk in part; what comes in its place is lost by the
-/// next crash, but for the record behind it. What was on the disk there says nothing of that.
+/// next crash, but for the record behind it. What was on the disk there says nothing of that, nor
+/// does the unit that its queue had.
 #[test]
 fn what_is_lost_where_the_log_was_cut_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
@@ -356,6 +358,8 @@ fn what_is_lost_where_the_log_was_cut_is_no_damage() {
     let torn = crash(dir.path(), starts[2] + 200..store.max_physical_offset());
     let store = open_with(tiny(torn.path()), |_| ());
     assert_eq!(store.max_physical_offset(), starts[2]);
+    let known = EndsFile::load(&layout::ends_file(torn.path()));
+    assert_eq!((known.ends().log, known.ends().queues["A"][&0]), (starts[2], 2));
     store.set_abort().unwrap();
     put(&store, &message("A", 0, b"short"));
     let last = put(&store, &message("A", 0, b"long"));
