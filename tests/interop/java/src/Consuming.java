@@ -25,21 +25,12 @@ import java.util.concurrent.CopyOnWriteArrayList;
 
 /** Every way of receiving. */
 final class Consuming {
-    private static List<String> send(
-            DefaultMQProducer producer, String topic, String name, int count) throws Exception {
-        List<Message> messages = Sending.messages(topic, name, count);
-        for (Message one : messages) {
-            producer.send(one);
-        }
-        return Sending.keys(messages);
-    }
-
     void tags() throws Exception {
         String topic = Interop.topic("tags");
         DefaultMQProducer producer = Interop.producer("tags");
         Inbox some = new Inbox(topic, "Tag0 || Tag2", Interop.prefix + "-tags-c", "tags-c");
         Inbox one = new Inbox(topic, "Tag1", Interop.prefix + "-tags-1", "tags-1");
-        List<String> keys = send(producer, topic, "tags", 30);
+        List<String> keys = Sending.send(producer, topic, "tags", 30);
         Set<String> first = new HashSet<>(); // Tag0 and Tag2
         Set<String> second = new HashSet<>(); // Tag1
         for (int i = 0; i < keys.size(); i++) {
@@ -62,14 +53,14 @@ final class Consuming {
     void sql() throws Exception {
         String topic = Interop.topic("sql");
         DefaultMQProducer producer = Interop.producer("sql");
-        List<String> keys = new ArrayList<>(send(producer, topic, "sql-old", 30));
+        List<String> keys = new ArrayList<>(Sending.send(producer, topic, "sql-old", 30));
         MessageSelector range =
                 MessageSelector.bySql("number BETWEEN 5 AND 14 AND TAGS IN ('Tag0', 'Tag2')");
         MessageSelector rest =
                 MessageSelector.bySql("NOT (number >= 5 AND number <= 14) AND none IS NULL");
         Inbox some = new Inbox(topic, range, Interop.prefix + "-sql-c", "sql-c");
         Inbox others = new Inbox(topic, rest, Interop.prefix + "-sql-1", "sql-1");
-        keys.addAll(send(producer, topic, "sql-new", 30));
+        keys.addAll(Sending.send(producer, topic, "sql-new", 30));
         Set<String> first = new HashSet<>();
         Set<String> second = new HashSet<>();
         for (int i = 0; i < keys.size(); i++) {
@@ -101,7 +92,7 @@ final class Consuming {
         DefaultMQProducer producer = Interop.producer("pull");
         DefaultMQPullConsumer consumer = reader("pull");
         long before = System.currentTimeMillis();
-        List<String> keys = send(producer, topic, "pull", 40);
+        List<String> keys = Sending.send(producer, topic, "pull", 40);
         Set<String> seen = new HashSet<>();
         Set<MessageQueue> queues = consumer.fetchSubscribeMessageQueues(topic);
         Interop.equal(4, queues.size(), "queues");
@@ -270,7 +261,7 @@ final class Consuming {
     void litePull() throws Exception {
         String topic = Interop.topic("lite");
         DefaultMQProducer producer = Interop.producer("lite");
-        List<String> keys = send(producer, topic, "lite", 40);
+        List<String> keys = Sending.send(producer, topic, "lite", 40);
         DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(Interop.prefix + "-lite-c");
         consumer.setNamesrvAddr(Interop.namesrv);
         consumer.setInstanceName("lite-c");
@@ -330,30 +321,21 @@ final class Consuming {
         String group = Interop.prefix + "-rebalance-c";
         DefaultMQProducer producer = Interop.producer("rebalance");
         Inbox first = new Inbox(topic, "*", group, "rebalance-1");
-        List<String> alone = send(producer, topic, "alone", 40);
+        List<String> alone = Sending.send(producer, topic, "alone", 40);
         first.await(alone, 20);
         Interop.equal(4, first.queues(alone).size(), "queues of one consumer");
 
         Inbox second = new Inbox(topic, "*", group, "rebalance-2");
         split(producer, topic, first, second, 2, 2);
-        List<String> both = send(producer, topic, "both", 100);
-        Interop.eventually(
-                20,
-                "100 messages by two",
-                () -> both.stream().allMatch(k -> first.has(k) || second.has(k)));
-        both.forEach(
-                key ->
-                        Interop.equal(
-                                1,
-                                first.count(key) + second.count(key),
-                                key + " received so often"));
+        List<String> both = Sending.send(producer, topic, "both", 100);
+        Inbox.shared(both, first, second);
         Interop.check(
                 Collections.disjoint(first.queues(both), second.queues(both)),
                 "a queue with two consumers");
 
         first.close();
         split(producer, topic, first, second, 0, 4);
-        List<String> left = send(producer, topic, "left", 40);
+        List<String> left = Sending.send(producer, topic, "left", 40);
         second.await(left, 20);
         left.forEach(key -> Interop.equal(1, second.count(key), key + " received so often"));
         second.close();
@@ -373,8 +355,8 @@ final class Consuming {
                 "queues split " + one + " to " + two,
                 () -> {
                     try {
-                        List<String> probe =
-                                send(producer, topic, "probe" + one + two + "-" + round[0]++, 4);
+                        String name = "probe" + one + two + "-" + round[0]++;
+                        List<String> probe = Sending.send(producer, topic, name, 4);
                         Interop.eventually(
                                 20,
                                 "the probe's messages",

@@ -141,6 +141,18 @@ final class Inbox {
                 () -> received.keySet().containsAll(keys));
     }
 
+    /** Waits until two members of a group have received all of these, each of them once. */
+    static void shared(List<String> keys, Inbox one, Inbox other) throws InterruptedException {
+        Interop.eventually(
+                20,
+                keys.size() + " messages by two",
+                () -> keys.stream().allMatch(key -> one.has(key) || other.has(key)));
+        for (String key : keys) {
+            int count = one.count(key) + other.count(key);
+            Interop.equal(1, count, key + " received so often");
+        }
+    }
+
     /** The queues that messages with these keys came from. */
     Set<Integer> queues(Collection<String> keys) {
         Set<Integer> queues = new TreeSet<>();

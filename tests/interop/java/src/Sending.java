@@ -59,6 +59,16 @@ final class Sending {
         return keys;
     }
 
+    /** Sends so many messages, one after the other, and returns their keys. */
+    static List<String> send(DefaultMQProducer producer, String topic, String name, int count)
+            throws Exception {
+        List<Message> messages = messages(topic, name, count);
+        for (Message one : messages) {
+            producer.send(one);
+        }
+        return keys(messages);
+    }
+
     /** Every message arrives once, as it was sent. */
     private void arrive(List<Message> sent) throws Exception {
         inbox.await(keys(sent), 20);
