@@ -1,4 +1,4 @@
-//! A blocking client: what mqadmin, mqbench and the tests use, laid out as a library for others.
+//! A blocking client: what mqadmin and the tests use, laid out as a library for others.
 //!
 //! ```no_run
 //! use ferrocket::client::{Message, Producer, ProducerSettings, Settings};
