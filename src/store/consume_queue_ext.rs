@@ -171,7 +171,7 @@ impl Ext {
     /// Writes what is new to the disk.
     pub fn flush(&self) -> Result<()> {
         let (from, to) = (self.flushed.load(Acquire), self.end.load(Acquire));
-        self.files.flush(from, to, false)?;
+        self.files.flush(from, to)?;
         self.flushed.fetch_max(to, AcqRel);
         Ok(())
     }

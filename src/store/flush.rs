@@ -128,7 +128,11 @@ impl Flush {
                 end if end < to => end - end % PAGE_BYTES as i64,
                 _ => to,
             };
-            self.log.segments().flush(at, end, unmap)?;
+            if unmap {
+                let parts = self.log.segments().parts(at, end);
+                parts.into_iter().for_each(|(file, range)| file.unmap(range));
+            }
+            self.log.segments().flush(at, end)?;
             self.durable.set_flushed(end);
             at = end;
             // Not when stopping.

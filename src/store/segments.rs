@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -269,21 +270,25 @@ impl Segments {
         })
     }
 
-    /// Writes the bytes `from..to` to the disk; with `unmap` they are taken out of the map first.
-    pub fn flush(&self, from: i64, to: i64, unmap: bool) -> Result<()> {
+    /// Writes the bytes `from..to` to the disk.
+    pub fn flush(&self, from: i64, to: i64) -> Result<()> {
+        self.parts(from, to).into_iter().try_for_each(|(file, range)| {
+            file.flush(range.start, range.end).what(|| format!("flush {}", file.path().display()))
+        })
+    }
+
+    /// The files that hold the bytes `from..to`, and where they do.
+    pub fn parts(&self, from: i64, to: i64) -> Vec<(Arc<MappedFile>, Range<usize>)> {
+        let mut parts = Vec::new();
         let mut at = from.max(self.min_offset().unwrap_or(to));
         while at < to {
             let Some(file) = self.find(at) else { break };
             let end = file.end().min(to);
             let range = (at - file.start()) as usize..(end - file.start()) as usize;
-            if unmap {
-                file.unmap(range.clone());
-            }
-            file.flush(range.start, range.end)
-                .what(|| format!("flush {}", file.path().display()))?;
+            parts.push((file, range));
             at = end;
         }
-        Ok(())
+        parts
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Files> {
@@ -328,7 +333,7 @@ mod tests {
         assert_eq!(segments.find(4096).unwrap().bytes(0, 1), Some(&b"b"[..]));
         assert_eq!(segments.drop_oldest(9).unwrap(), 1);
         assert_eq!(segments.min_offset(), Some(8192));
-        segments.flush(0, 12288, false).unwrap();
+        segments.flush(0, 12288).unwrap();
     }
 
     #[test]
