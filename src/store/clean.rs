@@ -25,9 +25,11 @@ use crate::sys;
 /// The first round after a start comes this late.
 const FIRST: Duration = Duration::from_secs(60);
 /// Space of a removed file is given back so much at a time: a file system that frees a GiB at once
-/// holds up those who write to it.
-const STEP_BYTES: u64 = 64 << 20;
-const STEP_PAUSE: Duration = Duration::from_millis(10);
+/// holds up those who write to it, and the kernel lets no other thread have the processor then.
+const STEP_BYTES: u64 = 4 << 20;
+/// The same while the disk needs the space.
+const URGENT_STEP_BYTES: u64 = 64 << 20;
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 /// How often removed files are looked at whose readers are not done.
 const LEAVING_PERIOD: Duration = Duration::from_secs(1);
 
@@ -173,7 +175,8 @@ impl Clean {
         for leaving in std::mem::take(&mut rounds.leaving) {
             // Nobody can come to hold it again: it is in no queue.
             if Arc::strong_count(&leaving.file) == 1 {
-                self.truncate(leaving);
+                let urgent = self.disk.need(store) == Need::Any;
+                self.truncate(leaving, if urgent { URGENT_STEP_BYTES } else { STEP_BYTES });
             } else if leaving.since.elapsed() < limit {
                 rounds.leaving.push(leaving);
             } else {
@@ -184,12 +187,19 @@ impl Clean {
         }
     }
 
-    fn truncate(&self, leaving: Leaving) {
+    fn truncate(&self, leaving: Leaving, step: u64) {
         let Leaving { file, handle, .. } = leaving;
-        let (path, mut left) = (file.path().to_owned(), file.size() as u64);
+        let (path, size) = (file.path().to_owned(), file.size());
+        for at in (0..size).step_by(step as usize) {
+            file.take_out(at..at.saturating_add(step as usize));
+            if self.stop.wait(STEP_PAUSE) {
+                return;
+            }
+        }
         drop(file);
+        let mut left = size as u64;
         while left > 0 {
-            left = left.saturating_sub(STEP_BYTES);
+            left = left.saturating_sub(step);
             // When this fails, closing the file frees what is left.
             let cut = sys::file::set_len(&handle, &path, left);
             if cut.is_err() || (left > 0 && self.stop.wait(STEP_PAUSE)) {

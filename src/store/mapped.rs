@@ -341,14 +341,24 @@ impl MappedFile {
     pub fn unmap(&self, range: Range<usize>) {
         let start = range.start.next_multiple_of(PAGE_BYTES);
         let end = range.end.min(self.size()) / PAGE_BYTES * PAGE_BYTES;
-        if !self.on_disk || !UNMAP_BYTES.contains(&end.saturating_sub(start)) {
+        if UNMAP_BYTES.contains(&end.saturating_sub(start)) {
+            self.take_out(start..end);
+        }
+    }
+
+    /// Takes the pages of `range` out of the map, however many: for a file that is not needed any
+    /// more, in steps, since the kernel would have a processor for long to take out all of them.
+    pub fn take_out(&self, range: Range<usize>) {
+        let range = self.pages(range);
+        if !self.on_disk {
             return;
         }
-        // SAFETY: within the mapping by `min`, and of a file that is mapped shared: what the kernel
-        // drops is where the pages are, and not what is in them. Before Linux 5.18 it refuses.
+        // SAFETY: `pages` keeps the range within the mapping, and it is of a file that is mapped
+        // shared: what the kernel drops is where the pages are, and not what is in them. Before
+        // Linux 5.18 it refuses.
         unsafe {
-            let at = self.map.as_mut_ptr().add(start).cast();
-            libc::madvise(at, end - start, libc::MADV_DONTNEED_LOCKED);
+            let at = self.map.as_mut_ptr().add(range.start).cast();
+            libc::madvise(at, range.len(), libc::MADV_DONTNEED_LOCKED);
         }
     }
 
@@ -534,6 +544,10 @@ mod tests {
         file.unmap(1..stored.len());
         let left: Vec<bool> = (0..16).map(|page| !(1..9).contains(&page)).collect();
         assert_eq!(in_map(&file), left, "whole pages only, not the one that is written");
+        file.take_out(10 * PAGE_BYTES..12 * PAGE_BYTES);
+        let left: Vec<bool> =
+            (0..16).map(|page| !(1..9).contains(&page) && page / 2 != 5).collect();
+        assert_eq!(in_map(&file), left);
         file.flush(0, stored.len()).unwrap();
         assert_eq!(slice.as_bytes(), stored);
         file.append(b"more").unwrap();

@@ -278,23 +278,28 @@ fn what_the_disk_refuses_is_tried_again_later() {
 
 #[test]
 fn the_space_of_a_long_file_comes_back_in_steps() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_small(dir.path());
-    let clean = cleaner(&store, Arc::default());
-    let path = dir.path().join("long");
-    let size = 2 * STEP_BYTES + STEP_BYTES / 2;
-    let file = Arc::new(MappedFile::create(&path, 0, size as usize).unwrap());
-    let handle = OpenOptions::new().write(true).open(&path).unwrap();
-    faults::record();
-    clean.truncate(Leaving { file, handle, since: Instant::now() });
-    let sizes: Vec<u64> = faults::recording()
-        .into_iter()
-        .map(|change| match change {
-            Change::Size(_, size) => size,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(sizes, [STEP_BYTES + STEP_BYTES / 2, STEP_BYTES / 2, 0]);
+    for (others, step) in [(0, STEP_BYTES), (90, URGENT_STEP_BYTES)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_small(dir.path());
+        let clean = cleaner(&store, Arc::new(AtomicU64::new(others)));
+        clean.disk.look();
+        let path = dir.path().join("long");
+        let size = 2 * step + step / 2;
+        let file = Arc::new(MappedFile::create(&path, 0, size as usize).unwrap());
+        let handle = OpenOptions::new().write(true).open(&path).unwrap();
+        faults::record();
+        let leaving = vec![Leaving { file, handle, since: Instant::now() }];
+        let mut rounds = Rounds { leaving, ..Rounds::default() };
+        clean.give_back(&clean.config.get().store, &mut rounds);
+        let sizes: Vec<u64> = faults::recording()
+            .into_iter()
+            .map(|change| match change {
+                Change::Size(_, size) => size,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(sizes, [step + step / 2, step / 2, 0]);
+    }
 }
 
 mod model;
