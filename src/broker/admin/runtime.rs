@@ -1,6 +1,7 @@
 //! Counters and states of the broker: GET_BROKER_RUNTIME_INFO (28), VIEW_BROKER_STATS_DATA (315).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -78,6 +79,12 @@ fn add_pools(broker: &Broker, table: &mut Table) {
     }
 }
 
+/// The file system that a directory lies on, or will: the first file of the log, and its directory
+/// with it, may still be in the making.
+fn space_for(dir: &Path) -> Option<sys::file::Space> {
+    dir.ancestors().find_map(|dir| sys::file::space(dir).ok())
+}
+
 fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
     let store = &broker.store;
     let [log, queue, _] = store.disk_ratios();
@@ -91,7 +98,7 @@ fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
         set(table, format!("commitLogDiskRatio_{}", dir.display()), format!("{ratio:?}"));
     }
     set(table, "consumeQueueDiskRatio", format!("{queue:?}"));
-    if let Some(Ok(space)) = dirs.first().map(|dir| sys::file::space(dir)) {
+    if let Some(space) = dirs.first().and_then(|dir| space_for(dir)) {
         let (total, free) = (size_text(space.total), size_text(space.available));
         set(table, "commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
     }
@@ -170,6 +177,12 @@ pub fn statistic(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_made_yet_has_space_already() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(space_for(&dir.path().join("store/commitlog")).is_some_and(|it| it.total > 0));
+    }
 
     #[test]
     fn texts_have_java_s_form() {
