@@ -16,6 +16,11 @@ section! {
         /// I/O threads that own the accepted connections; 3, RocketMQ's default, means half the
         /// number of processors, from 1 to 8.
         server_selector_threads: i32 = 3, "serverSelectorThreads" at_least(1);
+        /// Before an I/O thread sleeps it looks for requests for so long, as long as they come
+        /// faster that way. 0: it never does, nor where there is one processor only. Not
+        /// RocketMQ's.
+        server_selector_spin_micros: i32 = 40,
+            "serverSelectorSpinMicros" unit("us") within(0, 1000);
         /// One-way requests under way to clients at a time. Here they only wait in the outbox of
         /// their connection, which has a limit of its own.
         server_oneway_semaphore_value: i32 = 256, "serverOnewaySemaphoreValue" unused;

@@ -19,6 +19,8 @@ pub struct Work {
     /// A thread is there to lead on meanwhile.
     pub may_leave: bool,
     pub left: bool,
+    /// Requests that were taken in since the last wait.
+    pub requests: usize,
 }
 
 /// Bytes that wait in a socket, and since when at least.
@@ -100,6 +102,7 @@ impl Link {
         self.mark = self.mark.take().filter(|mark| count > 0 && count < mark.left);
         self.mark.iter_mut().for_each(|mark| mark.left -= count);
         if !batch.is_empty() {
+            work.requests += batch.len();
             let taken = service.requests(batch, work.may_leave);
             work.left |= taken.left;
             self.resting = taken.crowds && !refusing;

@@ -14,6 +14,7 @@ mod outbox;
 mod pending;
 mod reactor;
 mod server;
+mod spin;
 #[cfg(test)]
 mod tests;
 

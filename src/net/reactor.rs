@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use super::input::Turn;
 use super::lead::Lead;
 use super::link::{Link, Work};
+use super::spin::Spin;
 use super::{Conn, Port, Service};
 use crate::base::error::IoContext;
 use crate::base::limits::{
@@ -75,6 +76,8 @@ pub struct Limits {
     pub connections: usize,
     /// Calls of a server to its clients that are under way.
     pub calls: i32,
+    /// A reactor looks for news for so long before it sleeps, while that pays; zero: never.
+    pub spin: Duration,
 }
 
 impl Limits {
@@ -89,6 +92,7 @@ impl Limits {
             half_frames: HALF_FRAMES_BYTES,
             connections: CONNECTIONS_MAX,
             calls: CLIENT_CALLS_MAX,
+            spin: Duration::ZERO,
         }
     }
 }
@@ -291,7 +295,8 @@ fn run(lead: &Lead<Box<Reactor>>) {
     while let Some(mut reactor) = lead.wait() {
         loop {
             ON_REACTOR.set(true);
-            reactor.work = Work { may_leave: lead.has_spare(), left: false };
+            reactor.work.may_leave = lead.has_spare();
+            reactor.work.left = false;
             if !reactor.turn(&mut events) {
                 reactor.close_all();
                 return lead.end();
@@ -346,6 +351,7 @@ struct Reactor {
     next_expire: Instant,
     next_sweep: Instant,
     end_by: Option<Instant>,
+    spin: Spin,
 }
 
 impl Reactor {
@@ -370,12 +376,13 @@ impl Reactor {
             next_expire: now,
             next_sweep: now,
             end_by: None,
+            spin: Spin::new(limits.spin, now),
         }
     }
 
     /// Waits for news and sees to all of it. False when the reactor has ended.
     fn turn(&mut self, events: &mut Events) -> bool {
-        match self.poll.poll(events, self.pause()) {
+        match self.wait(events) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
             Err(error) => {
@@ -394,6 +401,26 @@ impl Reactor {
         self.expire();
         self.sweep();
         !self.ended()
+    }
+
+    /// Waits for news, awake at first if that pays.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let pause = self.pause();
+        let requests = std::mem::take(&mut self.work.requests);
+        if self.spin.looks(self.now, requests) && pause != Some(Duration::ZERO) {
+            let began = Instant::now();
+            while began.elapsed() < self.spin.limit {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    self.spin.looked(self.now, true);
+                    return Ok(());
+                }
+                // The client may be about to run here.
+                std::thread::yield_now();
+            }
+            self.spin.looked(self.now, false);
+        }
+        self.poll.poll(events, pause)
     }
 
     /// How long there is nothing to do unless a socket has news.

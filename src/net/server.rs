@@ -44,6 +44,7 @@ impl Server {
     ) -> Result<Server> {
         let mut limits = Limits::new(config.server_channel_max_idle_time_seconds);
         limits.connections = limits.connections.min(connections_each(listen.len())?);
+        limits.spin = spin(config);
         Server::start_limited(config, listen, service, limits)
     }
 
@@ -139,6 +140,14 @@ fn reactor_count(config: &ServerConfig) -> usize {
             (cores / 2).clamp(1, 8)
         }
         count => usize::try_from(count).unwrap_or(0).max(1),
+    }
+}
+
+/// `serverSelectorSpinMicros`; a processor alone is left to the clients.
+fn spin(config: &ServerConfig) -> Duration {
+    match sys::host::processors() {
+        1 => Duration::ZERO,
+        _ => Duration::from_micros(config.server_selector_spin_micros.unsigned_abs().into()),
     }
 }
 
