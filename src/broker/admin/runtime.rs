@@ -1,6 +1,7 @@
 //! Counters and states of the broker: GET_BROKER_RUNTIME_INFO (28), VIEW_BROKER_STATS_DATA (315).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -82,7 +83,9 @@ fn add_pools(broker: &Broker, table: &mut Table) {
 /// The file system that a directory lies on, or will: the first file of the log, and its directory
 /// with it, may still be in the making.
 fn space_for(dir: &Path) -> Option<sys::file::Space> {
-    dir.ancestors().find_map(|dir| sys::file::space(dir).ok())
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut all = dir.ancestors().map(sys::file::space);
+    all.find(|space| !space.as_ref().is_err_and(missing))?.ok()
 }
 
 fn add_store(broker: &Broker, config: &BrokerConfig, table: &mut Table) {
