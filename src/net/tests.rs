@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::reactor::Limits;
 use super::{Client, Conn, Port, Request, Server, Service, Taken, cork};
@@ -192,6 +192,22 @@ fn a_request_is_answered() {
     let (_, server) = start();
     let mut socket = connect(&server);
     assert_eq!(ask(&mut socket, &request(ECHO, b"hello")).body, b"hello");
+}
+
+#[test]
+fn a_reactor_that_looks_before_it_sleeps_misses_nothing() {
+    let (_, server) = start_limited(|limits| limits.spin = Duration::from_micros(200));
+    let mut socket = connect(&server);
+    // Through the second before the first trial, and the trial.
+    let began = Instant::now();
+    for n in 0u32.. {
+        assert_eq!(ask(&mut socket, &request(ECHO, &n.to_be_bytes())).body, n.to_be_bytes());
+        if began.elapsed() > Duration::from_millis(1300) {
+            break;
+        }
+    }
+    let mut other = connect(&server);
+    assert_eq!(ask(&mut other, &request(ECHO, b"other")).body, b"other");
 }
 
 #[test]
