@@ -7,7 +7,6 @@
 //! workers are stuck, takes what a stuck worker has not begun away from it, and adds workers.
 
 use std::collections::VecDeque;
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,6 +20,7 @@ use crate::base::limits::{CROWDED_QUEUE, LONG_REQUEST_BYTES, POOL_BYTES_MAX, POO
 use crate::base::thread;
 use crate::net::{self, Conn, Relief, Request, Taken};
 use crate::protocol::code::response::SYSTEM_BUSY;
+use crate::sys;
 
 /// What a pool does with a request; answers it.
 pub type Work = Box<dyn Fn(Request) + Send + Sync>;
@@ -541,7 +541,7 @@ fn refuse(request: &Request, prefix: &str, queued: usize) {
 
 fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
+    *CORES.get_or_init(|| sys::host::processors() as usize)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

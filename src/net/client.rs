@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,9 +43,7 @@ impl Client {
     /// A client without connections. `service` gets the requests of the other ends, and is told of
     /// connections that are made and that go.
     pub fn start(config: &ClientConfig, service: Arc<dyn Service>) -> Result<Client> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let configured = usize::try_from(config.client_worker_threads).unwrap_or(0);
-        let count = configured.min(cores / 2).max(1);
+        let count = config.client_worker_threads.min(sys::host::processors() / 2).max(1) as usize;
         let limits = Limits::new(config.client_channel_max_idle_time_seconds);
         Ok(Client {
             reactors: Reactors::start("client", count, limits, service)?,

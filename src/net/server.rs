@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -135,10 +134,7 @@ impl Drop for Server {
 /// `serverSelectorThreads`; left at RocketMQ's default it means half the cores, at most 8.
 fn reactor_count(config: &ServerConfig) -> usize {
     match config.server_selector_threads {
-        SELECTOR_THREADS_DEFAULT => {
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            (cores / 2).clamp(1, 8)
-        }
+        SELECTOR_THREADS_DEFAULT => (sys::host::processors() / 2).clamp(1, 8) as usize,
         count => usize::try_from(count).unwrap_or(0).max(1),
     }
 }
