@@ -45,6 +45,7 @@ impl Peer {
                 Ok(0) => return None,
                 Ok(count) => self.read.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no answer in time: {error}"),
             }
         }

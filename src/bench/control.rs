@@ -1,6 +1,6 @@
 //! Requests before the load, one at a time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -73,7 +73,11 @@ fn connect(settings: &Settings) -> Result<TcpStream> {
 }
 
 /// Asks once; an answer with another code than 0 is an error.
-fn call(stream: &mut TcpStream, settings: &Settings, command: &Command) -> Result<Command> {
+fn call(
+    stream: &mut (impl Read + Write),
+    settings: &Settings,
+    command: &Command,
+) -> Result<Command> {
     let what = || format!("ask {} for topic {}", settings.broker, settings.topic);
     stream.write_all(&frame::encode(command)).what(what)?;
     let mut received = Vec::new();
@@ -82,7 +86,11 @@ fn call(stream: &mut TcpStream, settings: &Settings, command: &Command) -> Resul
         if let Some(len) = frame::cut(&received)? {
             break frame::decode(&received[..len])?;
         }
-        let count = stream.read(&mut chunk).what(what)?;
+        let count = match stream.read(&mut chunk) {
+            // With a timeout, also by a pause of this process.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            other => other.what(what)?,
+        };
         if count == 0 {
             return Err(Error::Protocol(format!("{} closed the connection", settings.broker)));
         }
@@ -91,5 +99,51 @@ fn call(stream: &mut TcpStream, settings: &Settings, command: &Command) -> Resul
     match reply.code {
         0 => Ok(reply),
         code => Err(Error::refused(code, reply.remark.unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that answers byte by byte, each behind an interruption.
+    struct Halting {
+        answer: Vec<u8>,
+        interrupt: bool,
+    }
+
+    impl Read for Halting {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.interrupt = !self.interrupt;
+            if self.interrupt {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            buffer[0] = self.answer.remove(0);
+            Ok(1)
+        }
+    }
+
+    impl Write for Halting {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            self.interrupt = !self.interrupt;
+            if self.interrupt { Err(ErrorKind::Interrupted.into()) } else { Ok(1) }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pause_of_this_process_is_no_error() {
+        let args = ["send".to_owned()];
+        let settings = Settings::parse(&args).unwrap().unwrap();
+        let command = Command::request(request::GET_MAX_OFFSET);
+        let mut answer = command.reply(0);
+        answer.remark = Some("here".into());
+        let mut broker = Halting { answer: frame::encode(&answer), interrupt: false };
+        let reply = call(&mut broker, &settings, &command).unwrap();
+        assert_eq!(reply.remark.as_deref(), Some("here"));
+        assert!(broker.answer.is_empty());
     }
 }

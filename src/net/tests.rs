@@ -157,6 +157,7 @@ fn receive(socket: &mut TcpStream) -> Option<Command> {
             Ok(0) => return None,
             Ok(count) => have += count,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => panic!("{error}"),
         }
         if have == 4 {
