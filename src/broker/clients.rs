@@ -38,6 +38,9 @@ pub struct Subscribed {
     pub filter: Option<Arc<Subscription>>,
 }
 
+/// Of each subscription of a group in a heartbeat, in their order, what is new.
+type News = Vec<Option<Subscribed>>;
+
 /// A consumer group with at least one client. Its attributes are those of the newest heartbeat.
 pub struct Consumers<C> {
     /// What the heartbeat says of the group; its subscriptions are in `subscriptions`.
@@ -89,8 +92,44 @@ impl<C: Clone> Clients<C> {
         channel: &Channel<C>,
         beat: &HeartbeatData,
     ) -> Result<Vec<bool>> {
+        let news = self.news(beat);
+        self.enter(id, channel, beat, news)
+    }
+
+    /// What a heartbeat subscribes anew, parsed; `None` for what is known. Expressions that take
+    /// long must not keep other clients waiting, so they are parsed before the table is locked.
+    fn news(&self, beat: &HeartbeatData) -> Result<Vec<News>> {
+        let consumers = &beat.consumer_data_set;
+        let mut topics = consumers.iter().map(|data| data.subscription_data_set.len());
+        if topics.any(|topics| topics > SUBSCRIPTIONS_MAX) {
+            return Err(refused(format!("a group subscribes at most {SUBSCRIPTIONS_MAX} topics")));
+        }
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let is_news = |data: &ConsumerData| {
+            let group = tables.consumers.get(&data.group_name);
+            let all = data.subscription_data_set.iter();
+            all.map(|data| group.is_none_or(|group| group.is_news(data))).collect::<Vec<_>>()
+        };
+        let are_news: Vec<_> = consumers.iter().map(is_news).collect();
+        drop(tables);
+        let parse = |(data, are_news): (&ConsumerData, Vec<bool>)| {
+            let all = data.subscription_data_set.iter().zip(are_news);
+            all.map(|(data, is_news)| is_news.then(|| Subscribed::new(data))).collect()
+        };
+        Ok(consumers.iter().zip(are_news).map(parse).collect())
+    }
+
+    /// Enters connection `id` in the groups of a heartbeat with the news that it had a moment ago.
+    fn enter(
+        &self,
+        id: u64,
+        channel: &Channel<C>,
+        beat: &HeartbeatData,
+        news: Result<Vec<News>>,
+    ) -> Result<Vec<bool>> {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let news = match tables.check(id, beat) {
+        let checked = news.and_then(|news| tables.check(id, beat, &news).map(|()| news));
+        let news = match checked {
             Ok(news) => news,
             Err(refused) => {
                 tables.touch(id, channel.last_update_ms);
@@ -240,7 +279,7 @@ impl<C> Consumers<C> {
 
     /// Takes over the subscriptions of a heartbeat; true when topics came or went. A newer version
     /// of the same topic's subscription replaces the old one and is not a change.
-    fn subscribe(&mut self, all: &[SubscriptionData], news: Vec<Subscribed>) -> bool {
+    fn subscribe(&mut self, all: &[SubscriptionData], news: News) -> bool {
         let topics: HashSet<&str> = all.iter().map(|data| data.topic.as_str()).collect();
         let Consumers { subscriptions, bytes, .. } = self;
         let before = subscriptions.len();
@@ -250,9 +289,11 @@ impl<C> Consumers<C> {
             stays
         });
         let mut changed = subscriptions.len() != before;
-        for new in news {
-            // Of a topic that the heartbeat names twice the newer version counts, too.
-            if self.is_news(&new.data) {
+        for (data, new) in all.iter().zip(news) {
+            // Of a topic that the heartbeat names twice the newer version counts, too. What was
+            // known a moment ago may have left with its group since.
+            if self.is_news(data) {
+                let new = new.unwrap_or_else(|| Subscribed::new(data));
                 self.bytes += new.bytes();
                 let old = self.subscriptions.insert(new.data.topic.clone(), new);
                 self.bytes -= old.as_ref().map_or(0, Subscribed::bytes);
@@ -268,9 +309,8 @@ fn refused(remark: String) -> Error {
 }
 
 impl<C> Tables<C> {
-    /// Refuses a heartbeat that would make too much of anything. Returns what each of its consumer
-    /// groups subscribes anew.
-    fn check(&self, id: u64, beat: &HeartbeatData) -> Result<Vec<Vec<Subscribed>>> {
+    /// Refuses a heartbeat that would make too much of anything.
+    fn check(&self, id: u64, beat: &HeartbeatData, news: &[News]) -> Result<()> {
         let HeartbeatData { consumer_data_set, producer_data_set, .. } = beat;
         let consumers = (consumer_data_set.iter())
             .map(|data| Some(&self.consumers.get(&data.group_name)?.channels));
@@ -291,26 +331,13 @@ impl<C> Tables<C> {
             let max = CLIENT_MEMBERS_MAX;
             return Err(refused(format!("clients have {max} memberships of groups in all")));
         }
-        let mut topics = consumer_data_set.iter().map(|data| data.subscription_data_set.len());
-        if topics.any(|topics| topics > SUBSCRIPTIONS_MAX) {
-            return Err(refused(format!("a group subscribes at most {SUBSCRIPTIONS_MAX} topics")));
-        }
-        let news: Vec<_> = consumer_data_set.iter().map(|data| self.news(data)).collect();
         // What they replace is not set off: that matters near the limit only.
-        let bytes: usize = news.iter().flatten().map(Subscribed::bytes).sum();
+        let bytes: usize = news.iter().flatten().flatten().map(Subscribed::bytes).sum();
         if self.subscribed_bytes + bytes > SUBSCRIPTIONS_BYTES_MAX {
             let max = SUBSCRIPTIONS_BYTES_MAX;
             return Err(refused(format!("the subscriptions of all groups have {max} bytes")));
         }
-        Ok(news)
-    }
-
-    /// What is new of the subscriptions of a group.
-    fn news(&self, data: &ConsumerData) -> Vec<Subscribed> {
-        let group = self.consumers.get(&data.group_name);
-        let all = data.subscription_data_set.iter();
-        let news = all.filter(|data| group.is_none_or(|group| group.is_news(data)));
-        news.map(Subscribed::new).collect()
+        Ok(())
     }
 
     /// Enters a consumer; true when the group's members or topics changed.
@@ -319,7 +346,7 @@ impl<C> Tables<C> {
         id: u64,
         channel: Channel<C>,
         data: &ConsumerData,
-        news: Vec<Subscribed>,
+        news: News,
     ) -> bool {
         let name = &data.group_name;
         self.groups_of.entry(id).or_default().0.insert(name.clone());
@@ -569,6 +596,28 @@ mod tests {
         let changed = clients.register(1, &channel(1, 130_000), &beat).unwrap();
         assert_eq!(changed, [true, true]);
         assert_eq!(clients.tables.read().unwrap().members, 4);
+    }
+
+    #[test]
+    fn what_was_known_may_leave_before_a_heartbeat_is_entered() {
+        let clients = Clients::default();
+        let of = |topics: &[(&str, i64)]| HeartbeatData {
+            consumer_data_set: vec![group(topics)],
+            ..HeartbeatData::default()
+        };
+        consumer(&clients, channel(1, 0), group(&[("A", 1)])).unwrap();
+        let beat = of(&[("A", 1), ("B", 2)]);
+        let news = clients.news(&beat);
+        clients.closed(1);
+        clients.enter(2, &channel(2, 0), &beat, news).unwrap();
+        let topics = clients.consumers("g", |g| g.subscriptions.len());
+        assert_eq!(topics, Some(2));
+
+        let news = clients.news(&of(&[("A", 2), ("B", 2)]));
+        consumer(&clients, channel(2, 0), group(&[("A", 3), ("B", 2)])).unwrap();
+        clients.enter(2, &channel(2, 0), &of(&[("A", 2), ("B", 2)]), news).unwrap();
+        let version = clients.consumers("g", |g| g.subscriptions["A"].data.sub_version);
+        assert_eq!(version, Some(3), "what came meanwhile is newer");
     }
 
     #[test]

@@ -119,10 +119,21 @@ impl Registered {
     fn is_dead(&self) -> bool {
         self.dead_ms >= self.born_ms
     }
+
+    /// Whether a subscription has the same expression.
+    fn says(&self, data: &SubscriptionData) -> bool {
+        self.expression == data.sub_string && data.expression_type == SQL92
+    }
+}
+
+type Compiled = std::result::Result<Expression, Invalid>;
+
+fn compile_of(data: &SubscriptionData) -> Compiled {
+    compile(&data.expression_type, &data.sub_string)
 }
 
 /// Parses an expression of a type.
-pub fn compile(kind: &str, expression: &str) -> std::result::Result<Expression, Invalid> {
+pub fn compile(kind: &str, expression: &str) -> Compiled {
     match kind {
         SQL92 => Expression::parse(expression),
         _ => Err(Invalid { at: 1, what: format!("no expression of type {kind} is known") }),
@@ -208,11 +219,16 @@ impl Filters {
         if wanted.is_empty() && !state.table.contains_key(group) {
             return;
         }
+        // Compiled before dispatch and pulls are kept out.
+        let is_needed: Vec<_> = wanted.iter().map(|data| state.needs(group, data)).collect();
         drop(state);
+        let compiled = wanted.into_iter().zip(is_needed);
+        let compiled: Vec<_> =
+            compiled.map(|(data, needed)| (data, needed.then(|| compile_of(data)))).collect();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let now_ms = now();
-        for data in wanted {
-            state.register(group, data, now_ms);
+        for (data, compiled) in compiled {
+            state.register(group, data, compiled, now_ms);
         }
         let is_gone = |topic: &str| subscribed.iter().all(|data| data.topic != topic);
         state.bury(group, now_ms, is_gone);
@@ -237,8 +253,9 @@ impl Filters {
         if !std::mem::take(&mut state.changed) {
             return Ok(());
         }
-        let text = json::to_pretty(&Stored::new(&state.table, self.bloom));
+        let table = state.table.clone();
         drop(state);
+        let text = json::to_pretty(&Stored::new(&table, self.bloom));
         let saved = persist::save(&self.path, &text);
         if saved.is_err() {
             self.state.write().unwrap_or_else(PoisonError::into_inner).changed = true;
@@ -259,7 +276,24 @@ impl State {
         state
     }
 
-    fn register(&mut self, group: &str, data: &SubscriptionData, now_ms: i64) {
+    /// Whether `register` needs the expression compiled.
+    fn needs(&self, group: &str, data: &SubscriptionData) -> bool {
+        let old = self.table.get(group).and_then(|topics| topics.get(&data.topic));
+        match old {
+            Some(old) => old.version < data.sub_version && !old.says(data),
+            None => self.count < FILTERS_MAX,
+        }
+    }
+
+    /// Takes over one subscription; `compiled` is its expression, or `None` where none was needed
+    /// when that was looked for.
+    fn register(
+        &mut self,
+        group: &str,
+        data: &SubscriptionData,
+        compiled: Option<Compiled>,
+        now_ms: i64,
+    ) {
         let topics = self.table.get_mut(group);
         if let Some(old) = topics.and_then(|topics| topics.get_mut(&data.topic)) {
             let old = Arc::make_mut(old);
@@ -267,7 +301,7 @@ impl State {
             if data.sub_version < old.version || data.sub_version == old.version && !revives {
                 return;
             }
-            if revives || old.expression == data.sub_string && data.expression_type == SQL92 {
+            if revives || old.says(data) {
                 self.changed |= old.is_dead() || old.version != data.sub_version;
                 old.version = data.sub_version;
                 old.dead_ms = 0;
@@ -279,7 +313,7 @@ impl State {
             log::warn!(target: "broker", "{FILTERS_MAX} filters are kept, none for {group}");
             return;
         }
-        match compile(&data.expression_type, &data.sub_string) {
+        match compiled.unwrap_or_else(|| compile_of(data)) {
             Ok(compiled) => {
                 let registered = Registered {
                     compiled: Arc::new(compiled),
@@ -520,6 +554,24 @@ mod tests {
             SubscriptionData { expression_type: "X".into(), ..sql("W", "a", 1) },
         ]);
         assert_eq!((look(&filters, "V"), look(&filters, "W")), (None, None));
+    }
+
+    #[test]
+    fn an_expression_is_compiled_when_it_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = filters(&dir);
+        let needs = |data: &SubscriptionData| filters.state.read().unwrap().needs("g", data);
+        assert!(needs(&sql("T", "a = 1", 5)));
+        filters.register("g", &[sql("T", "a = 1", 5)], || 1000);
+        assert!(!needs(&sql("T", "a = 2", 5)), "no newer version");
+        assert!(!needs(&sql("T", "a = 1", 6)), "the same expression");
+        assert!(needs(&sql("T", "a = 2", 6)));
+        // What was known a moment ago is gone when the subscription is taken over.
+        let mut state = filters.state.write().unwrap();
+        state.remove("g", "T");
+        state.register("g", &sql("T", "a = 1", 6), None, 1000);
+        drop(state);
+        assert_eq!(look(&filters, "T"), Some((false, 6, true)));
     }
 
     #[test]
