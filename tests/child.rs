@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
 
 use ferrocket::sys::process;
 
@@ -176,15 +175,6 @@ fn free_port() -> u16 {
         if TcpListener::bind(("0.0.0.0", port)).is_ok() {
             return port;
         }
-    }
-}
-
-/// Fails the test when this does not come true within a minute.
-pub fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !is_true() {
-        assert!(Instant::now() < until, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -8,7 +8,7 @@ use ferrocket::base::clock::now_ms;
 use ferrocket::broker::Broker;
 use ferrocket::message::{Message, record};
 
-use crate::child::{Daemon, broker_config, wait_for};
+use crate::child::{Daemon, broker_config};
 use crate::common::*;
 
 const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
@@ -47,7 +47,7 @@ fn each_level_keeps_its_order_over_kills() {
     }
     // While the first level is delivered, between the two, and while the second one is.
     for least in [1, COUNT / 3, COUNT / 3 + 1] {
-        wait_for("some messages", || delivered(&mut broker.peer()).len() >= least);
+        wait_until("some messages", || delivered(&mut broker.peer()).len() >= least);
         broker.kill();
         broker = Daemon::broker(dir.path(), &config);
     }
@@ -56,7 +56,7 @@ fn each_level_keeps_its_order_over_kills() {
         messages.iter().map(number).collect()
     };
     let mut all = Vec::new();
-    wait_for("all messages", || {
+    wait_until("all messages", || {
         all = delivered(&mut broker.peer());
         BTreeSet::from_iter(bodies(&all)).len() == COUNT
     });

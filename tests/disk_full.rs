@@ -13,8 +13,8 @@ use ferrocket::message::record;
 use ferrocket::protocol::Command as Frame;
 use ferrocket::protocol::code::request as codes;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, number, properties, query, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{Pull, number, properties, query, request, send_v2, wait_until};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Full";
@@ -213,17 +213,17 @@ fn a_full_disk_refuses_sends_and_recovers() {
     let mut peer = broker.peer();
     check_full(&mut peer, &mut sent);
     disk.empty();
-    wait_for("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
-    wait_for("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
+    wait_until("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
+    wait_until("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
     // Again and again.
     for _ in 0..3 {
         disk.fill();
         send_until_full(&disk, &mut peer, &mut sent);
         check_full(&mut peer, &mut sent);
         disk.empty();
-        wait_for("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
+        wait_until("sends are accepted", || sent.send(&mut peer, BODY_BYTES).is_none());
     }
-    wait_for("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
+    wait_until("dispatch", || sent.dispatched(&mut peer) == sent.all.len());
     sent.check(&mut peer, sent.all.len());
     // A stop finds space for what it has to write.
     commit(&mut peer, 4711);

@@ -10,8 +10,8 @@ use ferrocket::message::record;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, create_topic, number, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{Pull, create_topic, number, request, send_v2, wait_until};
 use crate::peer::Peer;
 
 const TOPIC: &str = "Faults";
@@ -59,7 +59,7 @@ impl Sent {
     /// Everything acknowledged is served.
     fn check(&self, peer: &mut Peer) {
         let max = request(codes::GET_MAX_OFFSET, &[("topic", TOPIC), ("queueId", "0")]);
-        wait_for("dispatch", || number(&peer.ask(&max), "offset") >= self.0.len() as i64);
+        wait_until("dispatch", || number(&peer.ask(&max), "offset") >= self.0.len() as i64);
         let mut offset = 0;
         while offset < self.0.len() {
             let reply = peer.ask(&Pull::new(TOPIC, 0, offset as i64).command());
@@ -104,7 +104,7 @@ fn after_a_failed_flush_nothing_is_written_until_restart() {
         (0..3).for_each(|_| assert!(sent.send(&mut peer).is_none()));
         fail(dir.path(), &format!("Msync commitlog {EIO}"));
         let mut first = None;
-        wait_for("a refusal", || {
+        wait_until("a refusal", || {
             first = sent.send(&mut peer);
             first.is_some()
         });
@@ -117,7 +117,7 @@ fn after_a_failed_flush_nothing_is_written_until_restart() {
         let why = reason(&mut peer);
         assert!(why.contains("/commitlog/00000000000000000000: Input/output error"), "{why}");
         assert!(why.ends_with("takes no more messages until restart"), "{why}");
-        wait_for(&why, || broker.log().contains(&why));
+        wait_until(&why, || broker.log().contains(&why));
         sent.check(&mut peer);
         no_panic(&broker.stop());
         assert!(dir.path().join("store/abort").exists(), "the next start would trust the log");
@@ -161,8 +161,8 @@ fn without_a_next_file_sends_are_refused_and_go_on_by_themselves() {
         assert!(why.contains(&format!("(os error {errno})")), "{call}: {why}");
         sent.check(&mut peer);
         fail(dir.path(), "");
-        wait_for("sends are accepted", || sent.send(&mut peer).is_none());
-        wait_for("nothing is wrong", || reason(&mut peer).is_empty());
+        wait_until("sends are accepted", || sent.send(&mut peer).is_none());
+        wait_until("nothing is wrong", || reason(&mut peer).is_empty());
     }
     sent.check(&mut peer);
     no_panic(&broker.stop());
@@ -197,7 +197,7 @@ fn when_queues_or_index_cannot_be_written_sends_wait_for_them() {
         assert!(why.contains("dispatch stands at "), "{what}: {why}");
         assert!(why.contains(&format!("(os error {errno})")), "{what}: {why}");
         fail(dir.path(), "");
-        wait_for("sends are accepted", || sent.send(&mut peer).is_none());
+        wait_until("sends are accepted", || sent.send(&mut peer).is_none());
     }
     sent.check(&mut peer);
     assert_eq!(reason(&mut peer), "");
@@ -221,7 +221,7 @@ fn a_topic_whose_files_could_not_be_deleted_comes_again_and_is_deleted_again() {
                 codes::GET_MAX_OFFSET,
                 &[("topic", "Gone"), ("queueId", &queue.to_string())],
             );
-            wait_for("dispatch", || number(&peer.ask(&end), "offset") == offset + 1);
+            wait_until("dispatch", || number(&peer.ask(&end), "offset") == offset + 1);
             let reply = peer.ask(&Pull::new("Gone", queue, offset).command());
             assert_eq!(record::decode_all(&reply.body).unwrap()[0].body, body.as_bytes());
         }
@@ -247,7 +247,7 @@ fn what_cannot_be_flushed_but_the_log_stops_no_send() {
         let mut peer = broker.peer();
         let mut sent = Sent::default();
         fail(dir.path(), &format!("{call} {EIO}"));
-        wait_for(call, || {
+        wait_until(call, || {
             assert!(sent.send(&mut peer).is_none());
             let told = |line: &str| line.contains("index: ") && line.contains("(os error 5)");
             broker.log().lines().any(told)
@@ -297,7 +297,7 @@ fn a_table_that_cannot_be_saved_keeps_its_file_and_is_saved_with_the_next_change
         create(&mut peer, &lost);
         let error = format!("(os error {errno})");
         let told = |line: &str| line.contains("topics.json not saved") && line.contains(&error);
-        wait_for(call, || broker.log().lines().any(told));
+        wait_until(call, || broker.log().lines().any(told));
         assert_eq!(saved(dir.path()), before, "{call}");
         // It is there nevertheless.
         assert_eq!(peer.ask(&send_v2(&lost, 0, "", b"x")).code, 0);

@@ -12,8 +12,8 @@ use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::{Command, frame};
 use ferrocket::sys::process;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, number, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{Pull, number, request, send_v2, wait_until};
 use crate::peer::Peer;
 
 /// Connections that do nothing, and as many that send a byte now and then, where the system lets
@@ -88,7 +88,7 @@ impl Steady {
     /// Waits until some more has been answered.
     pub fn wait_for_more(&self) {
         let goal = self.done.load(Ordering::Relaxed) + 20;
-        wait_for("a well-behaved client", || {
+        wait_until("a well-behaved client", || {
             assert!(!self.thread.is_finished(), "it got a wrong answer");
             self.done.load(Ordering::Relaxed) >= goal
         });
@@ -171,7 +171,7 @@ fn connections_leave_files_for_the_store() {
     (1..40).for_each(&mut put);
     assert_eq!(peer.ask(&create_topic("FilesToo")).code, 0);
     drop(others);
-    wait_for("room for another connection", || {
+    wait_until("room for another connection", || {
         let stream = TcpStream::connect(server.addr()).unwrap();
         Peer::over(stream).try_ask(&request(9999, &[])).is_some()
     });

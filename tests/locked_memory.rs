@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use ferrocket::message::record;
 use ferrocket::protocol::code::request as codes;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, create_topic, number, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{Pull, create_topic, number, request, send_v2, wait_until};
 
 const POOL: &str = "transientStorePoolEnable=true\ntransientStorePoolSize=3\n\
                     commitIntervalCommitLog=10\ncommitCommitLogThoroughInterval=10";
@@ -27,7 +27,7 @@ fn work(broker: Daemon) -> String {
         assert_eq!(peer.ask(&send_v2("T", 0, "", &body(n))).code, 0);
     }
     let max = request(codes::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")]);
-    wait_for("dispatch", || number(&peer.ask(&max), "offset") == MESSAGES);
+    wait_until("dispatch", || number(&peer.ask(&max), "offset") == MESSAGES);
     for n in 0..MESSAGES {
         let reply = peer.ask(&Pull { max: 1, ..Pull::new("T", 0, n) }.command());
         assert_eq!(record::decode_all(&reply.body).unwrap()[0].body, body(n));

@@ -9,8 +9,8 @@ use ferrocket::message::record;
 use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::frame;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, create_topic, number, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{Pull, create_topic, number, request, send_v2, wait_until};
 use crate::peer::Peer;
 
 const TOPICS: usize = 12;
@@ -52,7 +52,7 @@ fn end(peer: &mut Peer, topic: &str, id: i32) -> i64 {
 }
 
 fn wait_for_all(peer: &mut Peer, count: i64) {
-    wait_for("all queues", || places().all(|(topic, id)| end(peer, &topic, id) == count));
+    wait_until("all queues", || places().all(|(topic, id)| end(peer, &topic, id) == count));
 }
 
 fn bodies(peer: &mut Peer, topic: &str, id: i32) -> Vec<Vec<u8>> {

@@ -18,9 +18,9 @@ use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 use tempfile::TempDir;
 
-use crate::child::{Daemon, Numbers, broker_config, wait_for};
+use crate::child::{Daemon, Numbers, broker_config};
 use crate::common::{
-    Pull, create_topic, heart_beat, log_offset, number, properties, request, send_v2,
+    Pull, create_topic, heart_beat, log_offset, number, properties, request, send_v2, wait_until,
 };
 use crate::peer::Peer;
 
@@ -508,7 +508,7 @@ impl World {
         for group in GROUPS {
             self.begin_anew(group);
         }
-        wait_for(&format!("everything, {}", self.at()), || {
+        wait_until(&format!("everything, {}", self.at()), || {
             self.answer();
             for group in GROUPS {
                 for place in queues_of(group) {

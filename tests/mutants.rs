@@ -12,8 +12,8 @@ use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::{Codec, Command, frame};
 
 use crate::bad_frames::needy;
-use crate::child::{Daemon, Numbers, broker_config, wait_for};
-use crate::common::{heart_beat, request};
+use crate::child::{Daemon, Numbers, broker_config};
+use crate::common::{heart_beat, request, wait_until};
 use crate::flood::Steady;
 use crate::peer::Peer;
 
@@ -237,7 +237,9 @@ fn soak(server: &Daemon, seed: u64, requests: &[Command], good: &Command, steady
         bytes
     });
     steady.stop();
-    wait_for("an answer on a new connection", || server.peer().ask(&request(9999, &[])).code == 3);
+    wait_until("an answer on a new connection", || {
+        server.peer().ask(&request(9999, &[])).code == 3
+    });
 }
 
 #[test]

@@ -4,8 +4,10 @@ use ferrocket::message::record;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 
-use crate::child::{Daemon, broker_config, wait_for};
-use crate::common::{Pull, SUBSCRIPTION, SUSPEND, create_topic, number, request, send_v2};
+use crate::child::{Daemon, broker_config};
+use crate::common::{
+    Pull, SUBSCRIPTION, SUSPEND, create_topic, number, request, send_v2, wait_until,
+};
 use crate::peer::Peer;
 
 /// More buffers than there are ever files.
@@ -57,7 +59,7 @@ fn messages_come_by_the_pool_and_stay() {
     assert_eq!(peer.ask(&create_topic("T", 1, 6)).code, 0);
     assert_eq!(info(&mut peer, "remainTransientStoreBufferNumbs"), "20");
     send_some(&mut peer, 0);
-    wait_for("the commit of all", || max_offset(&mut peer) == MESSAGES);
+    wait_until("the commit of all", || max_offset(&mut peer) == MESSAGES);
     assert_eq!(info(&mut peer, "remainTransientStoreBufferNumbs"), "19");
     assert_eq!(info(&mut peer, "remainHowManyDataToCommit"), "0 B");
     check_all(&mut peer, MESSAGES);
@@ -69,7 +71,7 @@ fn messages_come_by_the_pool_and_stay() {
     waiting.send(&wait.command());
     send_some(&mut peer, MESSAGES);
     assert_eq!(waiting.receive().code, 0);
-    wait_for("the commit of all", || max_offset(&mut peer) == 2 * MESSAGES);
+    wait_until("the commit of all", || max_offset(&mut peer) == 2 * MESSAGES);
 
     // What was to be seen stays, also when the process is killed.
     broker.kill();

@@ -146,7 +146,7 @@ class Rounds(stores.Store):
 
     def contents(self):
         """All queues, once everything that is due is there."""
-        wait_for("all messages in their queues", 20, self.arrived)
+        wait_for("all messages in their queues", 60, self.arrived)
         time.sleep(SETTLED_SECONDS)  # and in the index
         names = [(TOPIC, queue) for queue in range(QUEUES)]
         names += [("sd", 0), (f"%RETRY%{GROUP}", 0), (HALF, 0)]
@@ -170,9 +170,13 @@ class Rounds(stores.Store):
                 self.check(offset == expected, f"round {number}: offset {queue} is {offset}")
 
     def by_keys(self, when):
-        for key, body in self.keys.items():
-            found = [one for one in self.by_key(TOPIC, key) if one["body"] == body.decode()]
-            self.check(len(found) == 1, f"{when}: {len(found)} messages by the key {key}")
+        def found(key):
+            return [one["body"] for one in self.by_key(TOPIC, key)].count(self.keys[key].decode())
+
+        newest = next(reversed(self.keys))  # the index is made in the order of the log
+        wait_for(f"{when}: the index", 20, lambda: found(newest))
+        for key in self.keys:
+            self.check(found(key) == 1, f"{when}: {found(key)} messages by the key {key}")
 
     def made_again(self, kind):
         """Deletes queues and index, and has this kind of broker make them from the log."""

@@ -88,8 +88,8 @@ def free_port(around=(0,)):
 
 
 def wait_for(what, seconds, condition):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """Fails when this is not true in time, not counting times in which this process is stopped."""
+    for _ in range(int(seconds / 0.05)):
         try:
             if condition():
                 return
@@ -219,11 +219,11 @@ class Servers:
         if process.poll() is None:
             process.send_signal(sig)
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise RuntimeError(f"{what} did not end within 30 s of signal {sig}") from None
+            raise RuntimeError(f"{what} did not end within 120 s of signal {sig}") from None
 
     def restart_broker(self, sig):
         self.stop("broker", sig)

@@ -51,7 +51,7 @@ class Store:
             self.faults.append(what)
 
     def ask(self, code, fields=None, body=b""):
-        answer = self.conn.receive(self.conn.send(code, fields, body, version=409), 20)
+        answer = self.conn.receive(self.conn.send(code, fields, body, version=409), 120)
         if isinstance(answer, str):
             raise RuntimeError(f"code {code} {fields}: {answer}")
         return answer
