@@ -5,6 +5,7 @@
 //! Only dispatch writes. Queries run beside it: an entry never changes once `next` has passed it,
 //! and a slot names it only after that.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering::*};
@@ -74,9 +75,14 @@ pub struct Index {
     /// Files from before the start but the last: of a run that a crash ended they may not be on
     /// disk either, nor complete, until the last one, which gets what they lack, is full.
     old: Mutex<Vec<Arc<IndexFile>>>,
+    /// Where the entries of the next record that recovery meets again should be, once one was met.
+    again: Mutex<Option<Place>>,
     /// Files that cannot be used.
     unusable: Vec<PathBuf>,
 }
+
+/// An entry: its file and its number there.
+type Place = (Arc<IndexFile>, i32);
 
 impl Index {
     /// The files in `dir` that have the length for `slots` and `capacity`; see `mend` for others.
@@ -90,6 +96,7 @@ impl Index {
             newest_slots: AtomicUsize::new(0),
             full: Mutex::default(),
             old: Mutex::default(),
+            again: Mutex::default(),
             unusable: Vec::new(),
         };
         let mut files = Vec::new();
@@ -187,11 +194,14 @@ impl Index {
         message.each().try_for_each(|hash| self.put_key(&mut last, message, hash))
     }
 
-    /// Adds the message's keys that are not there: for records met again in recovery. The entry
-    /// of a key that very many messages share may come to be there twice, which queries allow for.
+    /// Adds the message's keys that are not there: for records met again in recovery, in the order
+    /// of the log. Entries are in that order too, but for those that an earlier recovery added: of
+    /// a key that very many messages share such a one may come to be there twice, which queries
+    /// allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
         let (files, mut last) = (self.files(), self.last());
-        for hash in message.each() {
+        let there = self.hashes_next(&files, message.physical_offset);
+        for hash in message.each().filter(|hash| !there.contains(hash)) {
             let entries = files.iter().rev().flat_map(|file| file.chain(hash));
             let mut entries = entries.take(AGAIN_STEPS_MAX);
             if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
@@ -199,6 +209,37 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// The hashes of the entries of a record, where they are if all are in the order of the log.
+    fn hashes_next(&self, files: &[Arc<IndexFile>], physical_offset: i64) -> Vec<i32> {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = again.take().or_else(|| {
+            let begins =
+                |file: &&Arc<IndexFile>| file.begin_physical.load(Relaxed) <= physical_offset;
+            let file = files.iter().rev().find(begins).or(files.first())?;
+            Some((file.clone(), file.first_from(physical_offset)))
+        });
+        let mut hashes = Vec::new();
+        while let Some((file, number)) = &mut place {
+            if file.valid(*number).is_none() {
+                // Goes on at the end of the last one, where entries may come.
+                let at = files.iter().position(|other| Arc::ptr_eq(other, file));
+                let Some(next) = at.and_then(|at| files.get(at + 1)) else { break };
+                place = Some((next.clone(), 1));
+                continue;
+            }
+            let entry = file.entry(*number);
+            match entry.physical_offset.cmp(&physical_offset) {
+                // The next record's come behind these; this one may be met once more.
+                Equal => hashes.push(entry.hash),
+                Greater => break,
+                Less => {}
+            }
+            *number += 1;
+        }
+        *again = place;
+        hashes
     }
 
     /// `last` is the last file, here moved on to a new one when it is full.
@@ -417,6 +458,31 @@ impl IndexFile {
         HEADER_BYTES + self.slots as usize * SLOT_BYTES + number as usize * ENTRY_BYTES
     }
 
+    fn entry(&self, number: i32) -> Entry {
+        let mut bytes = [0; ENTRY_BYTES];
+        self.file.read_at(self.entry_at(number), &mut bytes);
+        Entry {
+            hash: int(&bytes, 0),
+            physical_offset: long(&bytes, 4),
+            seconds: int(&bytes, 12),
+            previous: int(&bytes, 16),
+        }
+    }
+
+    /// The number of the first entry of a record at this offset or behind it, if all are in the
+    /// order of the log.
+    fn first_from(&self, physical_offset: i64) -> i32 {
+        let (mut low, mut high) = (1, self.next.load(Acquire).min(self.capacity));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.entry(middle).physical_offset < physical_offset {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
     /// The entry that a slot or an entry names, when it can be one.
     fn valid(&self, number: i32) -> Option<i32> {
         let next = self.next.load(Acquire).min(self.capacity);
@@ -438,14 +504,18 @@ impl IndexFile {
         entry[16..].copy_from_slice(&previous.to_be_bytes());
         self.file.write_at(self.entry_at(number), &entry).what(what)?;
         if number == 1 {
+            // A new file has the end of the one before as its begin and end.
             self.begin_physical.store(physical_offset, Relaxed);
             self.begin_timestamp.store(store_timestamp, Relaxed);
+            self.end_physical.store(physical_offset, Relaxed);
+            self.end_timestamp.store(store_timestamp, Relaxed);
         }
         if previous == 0 {
             self.slots_used.fetch_add(1, Relaxed);
         }
-        self.end_physical.store(physical_offset, Relaxed);
-        self.end_timestamp.store(store_timestamp, Relaxed);
+        // What recovery adds may be older than what is there.
+        self.end_physical.fetch_max(physical_offset, Relaxed);
+        self.end_timestamp.fetch_max(store_timestamp, Relaxed);
         self.next.store(number + 1, Release);
         self.write_header().what(what)?;
         self.file.store_i32(slot, number);
@@ -469,14 +539,7 @@ impl IndexFile {
         let mut number = self.valid(self.file.load_i32(self.slot_at(hash)));
         std::iter::from_fn(move || {
             let current = number?;
-            let mut bytes = [0; ENTRY_BYTES];
-            self.file.read_at(self.entry_at(current), &mut bytes);
-            let entry = Entry {
-                hash: int(&bytes, 0),
-                physical_offset: long(&bytes, 4),
-                seconds: int(&bytes, 12),
-                previous: int(&bytes, 16),
-            };
+            let entry = self.entry(current);
             number = self.valid(entry.previous).filter(|previous| *previous < current);
             Some(entry)
         })

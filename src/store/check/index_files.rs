@@ -80,6 +80,7 @@ impl IndexFile<'_> {
         let entries_at = HEADER_BYTES + slots as usize * SLOT_BYTES;
         // What the slots must hold in the end.
         let mut newest = vec![0_i32; slots as usize];
+        let mut highest = i64::MIN;
         for number in 1..header.next {
             let at = (entries_at + number as usize * ENTRY_BYTES) as u64;
             reached(at);
@@ -94,7 +95,10 @@ impl IndexFile<'_> {
                 report.fault_at(&self.path, at, what);
             }
             *slot = number;
-            let ends = [(1, 16, header.first), (header.next - 1, 24, header.last)];
+            highest = highest.max(physical);
+            // What a recovery added may be older than what was there.
+            let last = if header.last == highest { physical } else { header.last };
+            let ends = [(1, 16, header.first), (header.next - 1, 24, last)];
             for (_, at, says) in
                 ends.into_iter().filter(|(n, _, says)| *n == number && *says != physical)
             {

@@ -211,6 +211,33 @@ fn an_entry_may_be_there_twice() {
 }
 
 #[test]
+fn a_key_of_very_many_messages_is_met_again_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 2000);
+    (0..5000).for_each(|n| index.put(&keyed("k other", n, n)).unwrap());
+    let entries = |index: &Index| -> i32 {
+        index.files().iter().map(|file| file.next.load(Relaxed) - 1).sum()
+    };
+    let index = open(&dir, 4, 2000);
+    (1000..5000).for_each(|n| index.put_missing(&keyed("k other", n, n)).unwrap());
+    assert_eq!(entries(&index), 10_000);
+    // Also when it was not complete.
+    (5000..7000).for_each(|n| index.put_missing(&keyed("k other", n, n)).unwrap());
+    assert_eq!(entries(&index), 14_000);
+}
+
+#[test]
+fn an_older_message_added_by_recovery_does_not_hide_newer_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 10, 100);
+    (10..15).for_each(|n| index.put(&keyed("k", n, n * 1000)).unwrap());
+    index.put_missing(&keyed("late", 3, 3000)).unwrap();
+    let hits = index.query("T", "k", 64, 14_000, i64::MAX);
+    assert_eq!((hits.offsets, hits.last_timestamp, hits.last_physical), (vec![14], 14_000, 14));
+    assert_eq!(find(&index, "late"), [3]);
+}
+
+#[test]
 fn what_follows_a_cut_of_the_log_is_indexed() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(&dir, 4, 100);
