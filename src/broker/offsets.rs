@@ -66,7 +66,13 @@ impl Offsets {
     /// Stores a commit; false when the table is full (`OFFSET_GROUPS_MAX`, `OFFSET_QUEUES_MAX`).
     pub fn commit(&self, topic: &str, group: &str, queue_id: i32, offset: i64) -> bool {
         let queue_id = if self.is_light(group) { 0 } else { queue_id };
-        self.changed.store(true, Ordering::Relaxed);
+        let kept = self.enter(topic, group, queue_id, offset);
+        // Behind the change: a save that runs meanwhile may have looked before it.
+        self.changed.store(true, Ordering::Release);
+        kept
+    }
+
+    fn enter(&self, topic: &str, group: &str, queue_id: i32, offset: i64) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(queues) = table.get(topic).and_then(|groups| groups.get(group)) {
             return put(queues, queue_id, offset);
@@ -186,7 +192,7 @@ impl Offsets {
     /// that finds the store in use ends with writing its own table, an older one, over it.
     pub fn save(&self) -> Result<()> {
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        self.changed.store(false, Ordering::Relaxed);
+        self.changed.swap(false, Ordering::AcqRel);
         let saved = persist::save(&self.path, &self.text());
         if saved.is_err() {
             self.changed.store(true, Ordering::Relaxed);
@@ -268,6 +274,21 @@ mod tests {
         assert_eq!(offsets.get("T", "g", 0), Some(3));
         assert_eq!(offsets.get("T", "g", 1), None);
         assert_eq!(offsets.get("T", "h", 0), None);
+    }
+
+    #[test]
+    fn a_commit_that_waits_for_a_save_is_not_forgotten() {
+        let (_dir, offsets) = empty();
+        // The table as it is written, while the first commit of a group waits to enter it.
+        let written = offsets.table.read().unwrap();
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| offsets.commit("T", "g", 0, 9));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            offsets.changed.store(false, Ordering::Relaxed);
+            drop(written);
+            assert!(commit.join().unwrap());
+        });
+        assert!(offsets.changed.load(Ordering::Relaxed));
     }
 
     #[test]
