@@ -201,7 +201,16 @@ fn locks_of_queues_that_are_not_there_make_nothing() {
     ask(codes::UNLOCK_BATCH_MQ, "c1");
     assert_eq!(ask(codes::LOCK_BATCH_MQ, "c2"), 2);
     assert_eq!(state(&cluster), before);
-    for bad in ["", "null", "[]", r#"{"mqSet":[{"queueId":1e99}]}"#, r#"{"mqSet":7}"#] {
+    // What is locked is kept, so its names are not of any length.
+    let long = |name: &str, length: usize| {
+        let queue = format!(r#"{{"queueId":1,"{name}":"{}"}}"#, "x".repeat(length));
+        format!(r#"{{"clientId":"c","consumerGroup":"g","mqSet":[{queue}]}}"#)
+    };
+    let client = format!(r#"{{"clientId":"{}","mqSet":[]}}"#, "x".repeat(1025));
+    let group = format!(r#"{{"consumerGroup":"{}","mqSet":[]}}"#, "x".repeat(256));
+    let long = [client, group, long("topic", 1025), long("brokerName", 1025)];
+    let bad = ["", "null", "[]", r#"{"mqSet":[{"queueId":1e99}]}"#, r#"{"mqSet":7}"#];
+    for bad in bad.into_iter().chain(long.iter().map(String::as_str)) {
         let mut command = Command::request(codes::LOCK_BATCH_MQ);
         command.body = bad.as_bytes().to_vec();
         assert_eq!(cluster.peer().ask(&command).code, 1, "{bad}");

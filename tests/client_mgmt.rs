@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use ferrocket::base::limits::TOPIC_QUEUES_MAX;
 use ferrocket::protocol::Command;
 use ferrocket::protocol::code::request as codes;
 use serde_json::{Value, json};
@@ -389,8 +390,12 @@ fn groups_are_created_shown_and_deleted() {
     let config = json!({"groupName": "g", "retryMaxTimes": 2, "retryQueueNums": 3});
     let update = with_body(codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, config);
     assert_eq!(peer.ask(&update).code, 0);
+    let many = json!({"groupName": "many", "retryQueueNums": TOPIC_QUEUES_MAX + 1});
+    let many = peer.ask(&with_body(codes::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, many));
+    assert_eq!(many.code, 1, "its retry topic would have more queues than a topic may");
     let mut all = || body(&peer.ask(&Command::request(codes::GET_ALL_SUBSCRIPTIONGROUP_CONFIG)));
     let found = all();
+    assert!(found["subscriptionGroupTable"]["many"].is_null());
     let group = &found["subscriptionGroupTable"]["g"];
     assert_eq!((&group["retryMaxTimes"], &group["retryQueueNums"]), (&json!(2), &json!(3)));
     assert_eq!(group["consumeEnable"], true);

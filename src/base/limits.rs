@@ -177,6 +177,9 @@ pub const CLIENT_GROUPS_MAX: usize = 100_000;
 pub const CLIENT_MEMBERS_MAX: usize = 1_000_000;
 /// Longest client id in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+/// Longest name of a topic or a broker, in bytes, that is remembered for a client: in locks of
+/// queues and filters.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1024;
 /// Topics that one group subscribes.
 pub const SUBSCRIPTIONS_MAX: usize = 20_000;
 /// Memory for the subscriptions of all groups.

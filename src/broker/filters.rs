@@ -12,7 +12,7 @@ use serde::ser::{SerializeTuple, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::bloom::{self, Bloom};
-use crate::base::limits::FILTERS_MAX;
+use crate::base::limits::{CLIENT_NAME_BYTES_MAX, FILTERS_MAX};
 use crate::base::{Result, clock, json, persist};
 use crate::message::filter::{SQL92, Subscription};
 use crate::message::property;
@@ -213,7 +213,11 @@ impl Filters {
     /// Takes over the subscriptions of a heartbeat; filters on other topics are dead. `now` is read
     /// once dispatch is kept out: a message stored after a filter's birth has met it.
     pub fn register(&self, group: &str, subscribed: &[SubscriptionData], now: impl Fn() -> i64) {
-        let is_sql = |data: &&SubscriptionData| !data.is_tag() && !data.sub_string.is_empty();
+        let is_sql = |data: &&SubscriptionData| {
+            !data.is_tag()
+                && !data.sub_string.is_empty()
+                && data.topic.len() <= CLIENT_NAME_BYTES_MAX
+        };
         let wanted: Vec<&SubscriptionData> = subscribed.iter().filter(is_sql).collect();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if wanted.is_empty() && !state.table.contains_key(group) {
@@ -572,6 +576,17 @@ mod tests {
         state.register("g", &sql("T", "a = 1", 6), None, 1000);
         drop(state);
         assert_eq!(look(&filters, "T"), Some((false, 6, true)));
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_gets_no_filter() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = filters(&dir);
+        let longest = "t".repeat(CLIENT_NAME_BYTES_MAX);
+        let longer = format!("{longest}t");
+        filters.register("g", &[sql(&longest, "a = 1", 5), sql(&longer, "a = 1", 5)], || 1000);
+        assert!(look(&filters, &longest).is_some());
+        assert!(look(&filters, &longer).is_none());
     }
 
     #[test]

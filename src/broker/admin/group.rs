@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::refuse_on_slave;
-use crate::base::{Error, Result};
-use crate::broker::Broker;
+use crate::base::Result;
+use crate::base::limits::TOPIC_QUEUES_MAX;
+use crate::broker::{Broker, system_error};
 use crate::dispatch::Outcome;
 use crate::message::topic;
 use crate::net::Request;
@@ -18,8 +19,10 @@ pub fn update(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
     let text = &request.command.body;
     if !text.is_empty() {
         let config = SubscriptionGroupConfig::from_slice(text)?;
-        topic::check_group(&config.group_name)
-            .map_err(|remark| Error::refused(response::SYSTEM_ERROR, remark))?;
+        topic::check_group(&config.group_name).map_err(system_error)?;
+        if config.retry_queue_nums > TOPIC_QUEUES_MAX {
+            return Err(system_error(format!("retryQueueNums must be at most {TOPIC_QUEUES_MAX}")));
+        }
         broker.groups.put(config)?;
     }
     Ok(Outcome::Reply(request.command.reply(response::SUCCESS)))
