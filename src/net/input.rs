@@ -47,6 +47,11 @@ impl Input {
         self.since
     }
 
+    /// It is read again after a while in which it was not: the frame has its time from now on.
+    pub fn reads_on(&mut self, now: Instant) {
+        self.since = self.since.map(|_| now);
+    }
+
     /// Reads once from `source` and gives `each` every frame that is complete now. `shared` is
     /// scratch. An error: the connection is of no use any more.
     pub fn read(

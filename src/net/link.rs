@@ -38,6 +38,8 @@ pub struct Link {
     pub paused: bool,
     /// It crowds the service and is not read.
     pub resting: bool,
+    /// It has something to read, and was left alone for one of the two.
+    pub held_up: bool,
     /// What had arrived and was not read when it was last looked at.
     pub mark: Option<Mark>,
     /// The peer's end may stand right behind what is read, and will not be announced again: a read
@@ -61,6 +63,7 @@ impl Link {
             input,
             paused: false,
             resting: false,
+            held_up: false,
             mark: None,
             ending: true,
             ended: false,
@@ -134,7 +137,7 @@ impl Link {
             self.taking = now;
         }
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        if self.input.since().is_some_and(|since| over(since, limits.frame)) {
+        if !self.held_up && self.input.since().is_some_and(|since| over(since, limits.frame)) {
             return Some("a frame was not complete in time");
         }
         if over(self.taking, limits.stall) {

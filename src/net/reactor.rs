@@ -537,6 +537,7 @@ impl Reactor {
     fn rest(&mut self, token: Token) {
         if let Some(link) = self.links.get_mut(&token) {
             link.resting = true;
+            link.held_up = true;
             link.look(self.now, false);
         }
         self.resting.push_back(token);
@@ -553,7 +554,11 @@ impl Reactor {
                 link.look(self.now, true);
             }
             if link.paused || link.resting {
+                link.held_up = true;
                 return;
+            }
+            if std::mem::take(&mut link.held_up) {
+                link.input.reads_on(self.now);
             }
             let before = link.input.held();
             let turn = catch_unwind(AssertUnwindSafe(|| {

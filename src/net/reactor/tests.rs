@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use super::*;
+use crate::base::limits::OUTBOX_SOFT_BYTES;
 use crate::net::{Request, Taken};
 use crate::protocol::Command;
 
@@ -84,7 +85,12 @@ impl Stage {
     fn comes(&mut self, id: usize, ms: u64) {
         let mut bytes = Vec::new();
         crate::protocol::frame::encode_head(&Command::request(1), &mut bytes);
-        self.peers[id].write_all(&bytes).unwrap();
+        self.part_comes(id, &bytes, ms);
+    }
+
+    /// Bytes come on a connection, and the reactor is told.
+    fn part_comes(&mut self, id: usize, bytes: &[u8], ms: u64) {
+        self.peers[id].write_all(bytes).unwrap();
         // That the socket has it may take the kernel a moment.
         while crate::sys::net::unread(&*self.sockets[id]).unwrap() < bytes.len() {
             std::thread::yield_now();
@@ -99,6 +105,45 @@ impl Stage {
     fn refused(&self) -> Vec<usize> {
         self.service.refused.lock().unwrap().clone()
     }
+}
+
+#[test]
+fn a_frame_that_is_not_read_need_not_be_complete() {
+    let mut stage = Stage::new(1);
+    stage.reactor.limits.stall = Duration::from_secs(1000);
+    let frame = FRAME_TIME.as_millis() as u64;
+    let mut bytes = Vec::new();
+    crate::protocol::frame::encode_head(&Command::request(1), &mut bytes);
+    let (first, rest) = bytes.split_at(20);
+    stage.part_comes(0, first, 0);
+
+    let conn = stage.reactor.links[&Token(0)].conn.clone();
+    let mut answer = Command::request(1);
+    answer.body = vec![0; OUTBOX_SOFT_BYTES];
+    while !conn.is_choked() {
+        conn.send(answer.clone());
+    }
+    stage.part_comes(0, rest, 1);
+    stage.at(frame + 1).sweep();
+    assert_eq!(stage.reactor.links.len(), 1, "it is this side that does not read");
+
+    let mut peer = stage.peers[0].try_clone().unwrap();
+    let reads = thread::spawn("peer", move || {
+        std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
+    })
+    .unwrap();
+    while conn.has_output() {
+        conn.writable();
+    }
+    stage.at(frame + 2).read(Token(0), false);
+    assert_eq!(stage.read(), [0]);
+    stage.part_comes(0, first, frame + 3);
+    stage.at(frame * 2 + 2).sweep();
+    assert_eq!(stage.reactor.links.len(), 1, "it has had less than its time");
+    stage.reactor.next_sweep = stage.began;
+    stage.at(frame * 2 + 3).sweep();
+    assert!(stage.reactor.links.is_empty(), "now it is the peer that does not send");
+    reads.join();
 }
 
 #[test]
