@@ -57,6 +57,8 @@ pub const REPAIR_READ_BYTES_MAX: i64 = 256 * 1024 * 1024;
 pub const LOG_QUEUE_LINES: usize = 10_000;
 /// Longest message of a log line in bytes; the rest is cut off.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Elements of all arrays in one JSON text: in memory each may be fifty times as long as its text.
+pub const JSON_ELEMENTS_MAX: usize = 1_000_000;
 /// Largest configuration file or update text in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// Records in the answer to one query by key, in bytes; the first is returned whatever its size.

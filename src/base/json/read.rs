@@ -12,6 +12,7 @@ use serde::forward_to_deserialize_any;
 
 use super::lossy;
 use super::scan::{JSON_DEPTH_MAX, Scanner, same_name};
+use crate::base::limits::JSON_ELEMENTS_MAX;
 use crate::base::{Error, Result};
 
 /// A value of a JSON text; `Error::Protocol` says what is wrong at which byte.
@@ -23,7 +24,7 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// The same of text.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T> {
-    let mut reader = Reader { scanner: Scanner::new(text), depth: 0 };
+    let mut reader = Reader { scanner: Scanner::new(text), depth: 0, elements: 0 };
     let value = T::deserialize(&mut reader)?;
     reader.scanner.end()?;
     Ok(value)
@@ -38,6 +39,8 @@ impl serde::de::Error for Error {
 struct Reader<'a> {
     scanner: Scanner<'a>,
     depth: u32,
+    /// Elements of arrays so far.
+    elements: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -230,6 +233,10 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         while !self.reader.scanner.closes(b']')? {
             if !self.reader.null()? {
+                self.reader.elements += 1;
+                if self.reader.elements > JSON_ELEMENTS_MAX {
+                    return Err(self.reader.scanner.error("too many elements of arrays"));
+                }
                 return seed.deserialize(&mut *self.reader).map(Some);
             }
         }
@@ -319,7 +326,8 @@ impl<'de> Deserializer<'de> for Key<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value> {
-        let mut reader = Reader { scanner: Scanner::new(&self.name), depth: self.depth };
+        let mut reader =
+            Reader { scanner: Scanner::new(&self.name), depth: self.depth, elements: 0 };
         reader.object(visitor, fields)
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::base::Result;
+use crate::base::limits::JSON_ELEMENTS_MAX;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -127,6 +128,17 @@ fn depth_is_limited() {
         assert!(from_str::<Mixed>(&format!("{{x:{}", "[".repeat(depth))).is_err());
         assert!(from_str::<BTreeMap<String, i32>>(&"{".repeat(depth)).is_err());
     }
+}
+
+#[test]
+fn elements_are_limited() {
+    let texts = |count| format!("[{}0]", "0,".repeat(count - 1));
+    let most = from_str::<Vec<u8>>(&texts(JSON_ELEMENTS_MAX)).unwrap();
+    assert_eq!(most.len(), JSON_ELEMENTS_MAX);
+    let many = from_str::<Vec<u8>>(&texts(JSON_ELEMENTS_MAX + 1)).unwrap_err();
+    assert!(many.to_string().contains("too many elements"), "{many}");
+    let half = texts(JSON_ELEMENTS_MAX / 2);
+    assert!(from_str::<Vec<Vec<u8>>>(&format!("[{half},{half}]")).is_err(), "of all arrays");
 }
 
 fn sample() -> Mixed {
