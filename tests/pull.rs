@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use ferrocket::base::limits::HELD_PULLS_PER_TOPIC_MAX;
+use ferrocket::base::limits::{HELD_PULLS_BYTES_MAX, HELD_PULLS_PER_TOPIC_MAX};
 use ferrocket::message::record;
 use ferrocket::protocol::code::request as codes;
 use ferrocket::protocol::{Command, frame};
@@ -281,6 +281,23 @@ fn waits_end_with_their_connection_and_with_the_broker() {
     wait_until("parked", || cluster.broker.held_pulls() == 1);
     cluster.broker.stop();
     consumer.expect_close(&[]);
+}
+
+#[test]
+fn what_waiting_pulls_bring_is_bounded() {
+    let cluster = Cluster::start();
+    cluster.create_topic("Long", 1, 6);
+    let mut peer = cluster.peer();
+    let tag = "t".repeat(30_000);
+    let pull = frame::encode(&waiting("Long", 0, &tag).command());
+    let most = HELD_PULLS_BYTES_MAX / (tag.len() * 16);
+    for n in 1..=most {
+        peer.stream.write_all(&pull).unwrap();
+        wait_until("held", || cluster.broker.held_pulls() == n);
+    }
+    let refused = peer.ask(&waiting("Long", 0, &tag).command());
+    assert_eq!(refused.code, 2, "{:?}", refused.remark);
+    assert_eq!(cluster.broker.held_pulls(), most);
 }
 
 #[test]

@@ -194,6 +194,8 @@ pub const QUEUE_LOCKS_MAX: usize = 1_000_000;
 pub const HELD_PULLS_MAX: usize = 200_000;
 /// Those of one topic.
 pub const HELD_PULLS_PER_TOPIC_MAX: usize = 20_000;
+/// Memory for the expressions that waiting pulls have brought, about.
+pub const HELD_PULLS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long a pull may wait, in ms, whatever it asks for.
 pub const HELD_PULL_MS_MAX: i64 = 300_000;
 /// Longest SQL filter expression in bytes.

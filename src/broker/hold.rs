@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::filters::Filter;
-use crate::base::limits::{HELD_PULLS_MAX, HELD_PULLS_PER_TOPIC_MAX};
+use crate::base::limits::{HELD_PULLS_BYTES_MAX, HELD_PULLS_MAX, HELD_PULLS_PER_TOPIC_MAX};
 
 /// Deadlines are met this late, so that waits that end at about the same time end together.
 const LATE: Duration = Duration::from_millis(10);
@@ -23,6 +23,8 @@ pub struct Waiting<P> {
     pub offset: i64,
     /// `None`: every message.
     pub filter: Option<Filter>,
+    /// Memory of what of that is its own, about.
+    pub filter_bytes: usize,
     /// `Conn::id` of the connection it came from.
     pub conn: u64,
     pub deadline: Instant,
@@ -38,6 +40,8 @@ struct OfTopic {
 struct Table<P> {
     next_id: u64,
     waiting: HashMap<u64, Waiting<P>>,
+    /// `filter_bytes` of all of them.
+    filter_bytes: usize,
     topics: HashMap<Arc<str>, OfTopic>,
     deadlines: BTreeSet<(Instant, u64)>,
     conns: HashMap<u64, BTreeSet<u64>>,
@@ -63,6 +67,7 @@ impl<P> Default for Hold<P> {
         let table = Table {
             next_id: 0,
             waiting: HashMap::new(),
+            filter_bytes: 0,
             topics: HashMap::new(),
             deadlines: BTreeSet::new(),
             conns: HashMap::new(),
@@ -84,7 +89,9 @@ impl<P> Hold<P> {
     pub fn park(&self, waiting: Waiting<P>) -> Result<u64, Waiting<P>> {
         let mut table = self.lock();
         let of_topic = table.topics.get(&waiting.topic).map_or(0, |of_topic| of_topic.count);
-        let full = of_topic >= HELD_PULLS_PER_TOPIC_MAX || table.waiting.len() >= HELD_PULLS_MAX;
+        let full = of_topic >= HELD_PULLS_PER_TOPIC_MAX
+            || table.waiting.len() >= HELD_PULLS_MAX
+            || table.filter_bytes + waiting.filter_bytes > HELD_PULLS_BYTES_MAX;
         if full || table.stopping {
             return Err(waiting);
         }
@@ -225,6 +232,7 @@ impl<P> Table<P> {
         self.conns.entry(waiting.conn).or_default().insert(id);
         let of_topic = self.topics.entry(waiting.topic.clone()).or_default();
         of_topic.count += 1;
+        self.filter_bytes += waiting.filter_bytes;
         of_topic.queues.entry(waiting.queue_id).or_default().insert(id);
         self.waiting.insert(id, waiting);
         id
@@ -232,6 +240,7 @@ impl<P> Table<P> {
 
     fn remove(&mut self, id: u64) -> Option<Waiting<P>> {
         let waiting = self.waiting.remove(&id)?;
+        self.filter_bytes -= waiting.filter_bytes;
         self.deadlines.remove(&(waiting.deadline, id));
         forget(&mut self.conns, &waiting.conn, id);
         if let Some(of_topic) = self.topics.get_mut(&waiting.topic) {
@@ -283,6 +292,7 @@ mod tests {
             queue_id,
             offset,
             filter: Some(Filter::tags(Arc::new(Subscription::parse("T", tags, None).unwrap()))),
+            filter_bytes: 0,
             conn: 1,
             deadline: Instant::now() + Duration::from_secs(3600),
             pull: name,
@@ -367,6 +377,19 @@ mod tests {
         assert!(hold.park(waiting("b", 1, 5, "*")).is_err());
         hold.take(tickets[0]);
         assert!(hold.park(waiting("b", 1, 5, "*")).is_ok());
+    }
+
+    #[test]
+    fn what_pulls_bring_is_bounded() {
+        let hold = Hold::default();
+        let long = |filter_bytes| Waiting { filter_bytes, ..waiting("a", 0, 5, "*") };
+        let first = hold.park(long(HELD_PULLS_BYTES_MAX - 1)).ok().unwrap();
+        assert!(hold.park(long(2)).is_err());
+        assert!(hold.park(long(1)).is_ok());
+        hold.take(first);
+        assert!(hold.park(long(HELD_PULLS_BYTES_MAX - 1)).is_ok());
+        assert_eq!(hold.closed(1).len(), 2);
+        assert_eq!(hold.lock().filter_bytes, 0);
     }
 
     #[test]

@@ -38,6 +38,9 @@ const ANSWERED_HERE: usize = 4;
 /// Of more pulls so many are one piece of work for the pull pool: their answers leave together.
 const ANSWERED_AT_ONCE: usize = 16;
 
+/// An expression takes about so many times its length in memory when it is parsed.
+const PARSED_FACTOR: usize = 16;
+
 const NO_PARSE: &str = "parse the consumer's subscription failed";
 
 /// What a pull wants, checked.
@@ -76,6 +79,8 @@ pub struct Held {
     offset: i64,
     max: i32,
     filter: Option<Filter>,
+    /// See `Waiting`.
+    filter_bytes: usize,
     responder: Responder,
 }
 
@@ -139,6 +144,7 @@ pub fn message(broker: &Arc<Broker>, request: &Request) -> Result<Outcome> {
         offset: header.queue_offset,
         max: header.max_msg_nums,
         filter,
+        filter_bytes: filter_bytes(&header),
         group,
         responder: request.responder(),
     };
@@ -342,6 +348,12 @@ fn filter_of(
     }
 }
 
+/// The memory of the filter that a pull has brought with it, about.
+fn filter_bytes(header: &PullMessage) -> usize {
+    let own = header.subscription.filter(|_| header.sys_flag & PULL_SUBSCRIPTION != 0);
+    own.map_or(0, |text| text.len() * PARSED_FACTOR)
+}
+
 /// The expression of the group's heartbeats.
 fn registered(broker: &Broker, header: &PullMessage) -> Result<Arc<Registered>> {
     let Some(found) = broker.filters.find(header.topic, header.consumer_group) else {
@@ -490,6 +502,7 @@ fn park(broker: &Broker, held: Held, wait: Duration) {
         queue_id,
         offset,
         filter: held.filter.clone(),
+        filter_bytes: held.filter_bytes,
         conn: conn.id(),
         deadline: Instant::now() + wait,
         pull: held,
