@@ -118,20 +118,21 @@ impl Index {
     /// `known` says, or cannot be used, or has a header that cannot be. Returns the physical offset
     /// from which on messages must be indexed again, the highest number when there is no damage.
     /// `before` hears it before anything is deleted: should that be interrupted, nothing tells any
-    /// more.
+    /// more. After a crash an index may reach beyond the log.
     pub fn mend(
         &mut self,
         known: &BTreeMap<String, i32>,
         log: &LogView<'_>,
+        clean: bool,
         before: impl FnOnce(i64) -> Result<()>,
     ) -> Result<i64> {
         let files = self.files();
-        let found = files.iter().find(|file| !file.is_sound(known, log.end));
+        let found = files.iter().find(|file| !file.is_sound(known, log.end, clean));
         let bad = found.map(|file| file.file.path().to_owned());
         // One older than all others was deleted with the log that it knew.
         let oldest = files.first().map(|file| file.file.path().to_owned());
         let mut missing = known.keys().map(|name| self.dir.join(name));
-        let missing = missing.find(|path| !path.exists() && Some(path) > oldest.as_ref());
+        let missing = missing.find(|path| !path.is_file() && Some(path) > oldest.as_ref());
         // What a crash leaves of a file being made was never on disk: the next one has its entries.
         let was_on_disk = |name: &str| known.is_empty() || known.contains_key(name);
         let mut unusable = self.unusable.iter();
@@ -218,7 +219,7 @@ impl Index {
             let begins =
                 |file: &&Arc<IndexFile>| file.begin_physical.load(Relaxed) <= physical_offset;
             let file = files.iter().rev().find(begins).or(files.first())?;
-            Some((file.clone(), file.first_from(physical_offset)))
+            Some((file.clone(), file.chained_from(file.first_from(physical_offset))))
         });
         let mut hashes = Vec::new();
         while let Some((file, number)) = &mut place {
@@ -226,7 +227,7 @@ impl Index {
                 // Goes on at the end of the last one, where entries may come.
                 let at = files.iter().position(|other| Arc::ptr_eq(other, file));
                 let Some(next) = at.and_then(|at| files.get(at + 1)) else { break };
-                place = Some((next.clone(), 1));
+                place = Some((next.clone(), next.chained_from(1)));
                 continue;
             }
             let entry = file.entry(*number);
@@ -425,7 +426,7 @@ impl IndexFile {
 
     /// Whether the header can be one. (Records that recovery found to be missing make the last one
     /// of a file older than the first, and than those of the file before.)
-    fn is_sound(&self, known: &BTreeMap<String, i32>, log_end: i64) -> bool {
+    fn is_sound(&self, known: &BTreeMap<String, i32>, log_end: i64, clean: bool) -> bool {
         let name = self.file.path().file_name().and_then(|name| name.to_str());
         let least = name.and_then(|name| known.get(name)).copied().unwrap_or(1);
         let next = self.next.load(Relaxed);
@@ -433,7 +434,7 @@ impl IndexFile {
         let (begin, end) = (long(&self.begin_physical), long(&self.end_physical));
         (least..=self.capacity).contains(&next)
             && (0..next).contains(&self.slots_used.load(Relaxed))
-            && (next == 1 || (begin >= 0 && end < log_end))
+            && (next == 1 || (begin >= 0 && (end < log_end || !clean)))
     }
 
     /// The lowest physical offset of its entries; those never written say nothing.
@@ -481,6 +482,26 @@ impl IndexFile {
             }
         }
         low
+    }
+
+    /// This number when the entries from it on are all found by their slots, or else, as a crash
+    /// may have torn them from their slots, that of the next one to write.
+    fn chained_from(&self, first: i32) -> i32 {
+        let end = self.next.load(Acquire).min(self.capacity);
+        let mut newest = vec![0; self.slots as usize];
+        let slot = |entry: &Entry| (entry.hash.max(0) % self.slots) as usize;
+        for number in first..end {
+            let entry = self.entry(number);
+            let before = std::mem::replace(&mut newest[slot(&entry)], number);
+            if entry.hash < 0 || (before != 0 && before != entry.previous) {
+                return end;
+            }
+        }
+        let found = |number: i32| {
+            let entry = self.entry(number);
+            self.file.load_i32(self.slot_at(entry.hash)) == newest[slot(&entry)]
+        };
+        if (first..end).all(found) { first } else { end }
     }
 
     /// The entry that a slot or an entry names, when it can be one.

@@ -413,7 +413,12 @@ fn recover_log(
         true => OnDisk::All,
         false => OnDisk::Before { ms: checkpoint.physic.load(Ordering::Acquire), offset: ends.log },
     };
-    recover::recover(segments, trusted, on_disk, config.check_crc_on_recover)
+    let found = recover::recover(segments, trusted, on_disk, config.check_crc_on_recover)?;
+    if found.end < ends.log {
+        log::error!(target: "store", "the log ends at {}, but was on disk up to {}: {} bytes of it \
+            are lost", found.end, ends.log, ends.log - found.end);
+    }
+    Ok(found)
 }
 
 /// Consume queues and index as found, and from where on dispatch makes them complete.
@@ -471,11 +476,10 @@ fn load_derived(
     let mut index = Index::load(&layout::index_dir(&root), slots, entries)?;
     index.cut(found.end);
     let again = ends.ends().index_again_from.unwrap_or(i64::MAX);
-    let mut index_from = again;
+    let known = ends.ends().clone();
+    let before = |from| ends.index_again(again.min(from));
+    let index_from = again.min(index.mend(&known.index, &view, clean, before)?);
     if clean {
-        let known = ends.ends().clone();
-        let before = |from| ends.index_again(again.min(from));
-        index_from = index_from.min(index.mend(&known.index, &view, before)?);
         damaged_from = damaged_from.min(queues.lacks_from(&known, &view));
     }
     damaged_from = damaged_from.min(index_from);

@@ -135,17 +135,17 @@ fn what_recovery_added_to_a_damaged_file_is_indexed_again() {
     drop(index);
     let last = names(dir.path()).unwrap().pop().unwrap();
     let log = LogView { min: 0, end: 100, unsure_from: i64::MAX, stands: &|_, _, _, _| false };
-    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, |_| Ok(())).unwrap(), i64::MAX);
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, true, |_| Ok(())).unwrap(), i64::MAX);
     let file = std::fs::OpenOptions::new().write(true).open(&last).unwrap();
     // The physical offset where the header says that it ends.
     std::os::unix::fs::FileExt::write_at(&file, &[0x7f; 8], 24).unwrap();
     let mut index = open(&dir, 10, 5);
-    assert_eq!(index.mend(&ends, &log, |_| Ok(())).unwrap(), 3);
+    assert_eq!(index.mend(&ends, &log, true, |_| Ok(())).unwrap(), 3);
     assert!(!last.exists());
     // A file of which nothing was on disk is no damage.
     std::fs::write(&last, "torn").unwrap();
     let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
-    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, |_| Ok(())).unwrap(), i64::MAX);
+    assert_eq!(open(&dir, 10, 5).mend(&ends, &log, true, |_| Ok(())).unwrap(), i64::MAX);
 }
 
 #[test]
@@ -224,6 +224,22 @@ fn a_key_of_very_many_messages_is_met_again_in_order() {
     // Also when it was not complete.
     (5000..7000).for_each(|n| index.put_missing(&keyed("k other", n, n)).unwrap());
     assert_eq!(entries(&index), 14_000);
+}
+
+#[test]
+fn an_entry_that_no_slot_leads_to_is_added_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 100);
+    (0..10).for_each(|n| index.put(&keyed("k", n, n)).unwrap());
+    drop(index);
+    // The page with the slots did not come to the disk.
+    let file = std::fs::OpenOptions::new().write(true).open(only_file(&dir)).unwrap();
+    let slots = [0; 4 * SLOT_BYTES];
+    std::os::unix::fs::FileExt::write_at(&file, &slots, HEADER_BYTES as u64).unwrap();
+    let index = open(&dir, 4, 100);
+    assert!(find(&index, "k").is_empty());
+    (3..10).for_each(|n| index.put_missing(&keyed("k", n, n)).unwrap());
+    assert_eq!(find(&index, "k"), (3..10).collect::<Vec<_>>());
 }
 
 #[test]
