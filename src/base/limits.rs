@@ -76,6 +76,8 @@ pub const CHECK_FILES_OPEN: usize = 512;
 /// Queues that are not there, but that records belong to: a check counts them one by one up to
 /// this many.
 pub const CHECK_QUEUES_MAX: usize = 1_000_000;
+/// Largest JSON file of state that a start reads.
+pub const STATE_FILE_BYTES_MAX: u64 = 1 << 30;
 /// Disk space kept for state files, at most; less on a disk of less than 64 times that.
 pub const DISK_RESERVE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes of zeros behind the end of a crashed log after which nothing stale is expected.

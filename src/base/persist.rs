@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::error::IoContext;
+use super::limits::STATE_FILE_BYTES_MAX;
 use super::{Error, Result, json};
 use crate::sys::file;
 
@@ -69,8 +70,18 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     file::sync_dir(dir).what(|| format!("sync folder {}", dir.display()))
 }
 
-/// The text of a file, `None` when there is none. Bytes that are not UTF-8 are an error.
+/// The text of a file, `None` when there is none. Bytes that are not UTF-8 are an error, and what
+/// is no file, or longer than any state is.
 pub fn load(path: &Path) -> Result<Option<String>> {
+    // To open a pipe would wait for its other end; some devices never end.
+    let corrupt = |why: &str| Err(Error::Corrupt(format!("{}: {why}", path.display())));
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return corrupt("not a file"),
+        Ok(meta) if meta.len() > STATE_FILE_BYTES_MAX => {
+            return corrupt(&format!("{} bytes long", meta.len()));
+        }
+        _ => {}
+    }
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -107,22 +118,33 @@ pub fn load_or_keep_aside<T>(
     cost: &str,
     parse: impl Fn(&str) -> Result<T>,
 ) -> Result<Option<T>> {
+    let copies = [path.to_owned(), with_suffix(path, ".bak")];
     let why = match load_with_bak(path, parse) {
         Err(Error::Corrupt(why)) => why,
+        // A crash of RocketMQ's broker can leave both so.
+        Ok(None) => match copies.iter().find(|copy| copy.exists()) {
+            Some(copy) => format!("{}: empty", copy.display()),
+            None => return Ok(None),
+        },
         result => return result,
     };
     let mut kept = Vec::new();
-    for copy in [path.to_owned(), with_suffix(path, ".bak")] {
+    for copy in &copies {
         if copy.exists() {
-            let aside = unused_name(&copy);
-            file::rename(&copy, &aside).what(|| format!("rename {}", copy.display()))?;
-            kept.push(aside.display().to_string());
+            kept.push(keep_aside(copy)?.display().to_string());
         }
     }
     let dir = parent(path);
     file::sync_dir(dir).what(|| format!("sync folder {}", dir.display()))?;
     log::error!("{why}; no copy can be read, kept as {}: {cost}", kept.join(" and "));
     Ok(None)
+}
+
+/// Gives what cannot be read another name, and returns that.
+pub fn keep_aside(path: &Path) -> Result<PathBuf> {
+    let aside = unused_name(path);
+    file::rename(path, &aside).what(|| format!("rename {}", path.display()))?;
+    Ok(aside)
 }
 
 /// A name for a file that cannot be read.
@@ -281,17 +303,36 @@ mod tests {
         let load = || load_or_keep_aside(&path, "nothing", number);
         let kept = |suffix: &str| fs::read_to_string(with_suffix(&path, suffix)).ok();
         assert_eq!(load().unwrap(), None);
-        for (round, aside) in ["", "-2"].into_iter().enumerate() {
-            fs::write(&path, format!("x{round}")).unwrap();
-            fs::write(with_suffix(&path, ".bak"), format!("y{round}")).unwrap();
+        let texts = [("x", "y", ""), ("X", "Y", "-2"), ("", "", "-3")];
+        for (text, older, aside) in texts {
+            fs::write(&path, text).unwrap();
+            fs::write(with_suffix(&path, ".bak"), older).unwrap();
             assert_eq!(load().unwrap(), None);
             assert!(!path.exists() && kept(".bak").is_none());
-            assert_eq!(kept(&format!(".unreadable{aside}")), Some(format!("x{round}")));
-            assert_eq!(kept(&format!(".bak.unreadable{aside}")), Some(format!("y{round}")));
+            assert_eq!(kept(&format!(".unreadable{aside}")).as_deref(), Some(text));
+            assert_eq!(kept(&format!(".bak.unreadable{aside}")).as_deref(), Some(older));
         }
-        fs::create_dir(&path).unwrap();
+        std::os::unix::fs::symlink("x", &path).unwrap();
         fs::write(with_suffix(&path, ".bak"), "z").unwrap();
         assert!(matches!(load(), Err(Error::Io { .. })), "a disk that does not read");
         assert_eq!(kept(".bak").as_deref(), Some("z"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let load = || load_or_keep_aside(&path, "nothing", number);
+        let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(load().unwrap(), None);
+        fs::create_dir(&path).unwrap();
+        assert_eq!(load().unwrap(), None);
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert_eq!(load().unwrap(), None);
+        let sparse = fs::File::create(&path).unwrap();
+        sparse.set_len(STATE_FILE_BYTES_MAX + 1).unwrap();
+        assert_eq!(load().unwrap(), None);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "each is kept");
+        drop(socket);
     }
 }

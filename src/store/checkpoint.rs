@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::base::error::IoContext;
-use crate::base::{Error, Result, clock};
+use crate::base::{Error, Result, clock, persist};
 use crate::sys;
 
 /// Length of the file.
@@ -39,6 +39,11 @@ impl Checkpoint {
     /// nothing: one ahead of the clock would have a start trust what never came to the disk.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let what = || format!("open {}", path.display());
+        if path.symlink_metadata().is_ok() && !path.is_file() {
+            let kept = persist::keep_aside(path)?;
+            log::warn!(target: "store", "{}: not a file, kept as {}", path.display(),
+                kept.display());
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = sys::file::open(path, &options).what(what)?;
@@ -116,6 +121,22 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoint");
+        let damages: [fn(&Path); 2] = [
+            |path| std::fs::create_dir(path).unwrap(),
+            |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        ];
+        for damage in damages {
+            damage(&path);
+            assert_eq!(Checkpoint::open(&path).unwrap().min_timestamp(), 0);
+            assert!(path.is_file());
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 
     #[test]
     fn keeps_times_in_the_java_layout() {
