@@ -17,6 +17,7 @@ use super::queue_files::Peek;
 use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::base::limits::STALE_GAP_BYTES;
+use crate::base::persist;
 use crate::sys;
 
 /// At least so many files at the end of a queue are read.
@@ -76,7 +77,7 @@ struct Scan<'a> {
 pub fn find(dir: &Path, size: usize, topic: &str, id: i32, log: &LogView<'_>) -> Result<Found> {
     let found = Found::default();
     let mut scan = Scan { dir, size, found, rest: false, open: RefCell::default() };
-    scan.list()?;
+    scan.list(log.min)?;
     scan.walk();
     scan.back_to(log, |offset, unit| (log.stands)(topic, id, offset, unit));
     scan.cut()?;
@@ -105,7 +106,7 @@ impl Scan<'_> {
     }
 
     /// Finds the files that follow one another and have the right length; deletes the others.
-    fn list(&mut self) -> Result<()> {
+    fn list(&mut self, log_min: i64) -> Result<()> {
         let what = || format!("read directory {}", self.dir.display());
         let mut starts = Vec::new();
         for entry in fs::read_dir(self.dir).what(what)? {
@@ -118,13 +119,30 @@ impl Scan<'_> {
         }
         starts.sort_unstable();
         let count = starts.len();
-        let good = (0..count).take_while(|index| self.fits(&starts, *index)).count();
+        let mut good = (0..count).take_while(|index| self.fits(&starts, *index)).count();
+        if let Some(first) =
+            starts[..good].first().filter(|first| self.lacks_front(**first, log_min))
+        {
+            self.broken(&self.path(*first), "the files before it are missing");
+            good = 0;
+        }
         for start in starts.drain(good..) {
             let path = self.path(start);
-            sys::file::remove(&path).what(|| format!("remove {}", path.display()))?;
+            if path.is_dir() {
+                persist::keep_aside(&path)?;
+            } else {
+                sys::file::remove(&path).what(|| format!("remove {}", path.display()))?;
+            }
         }
         self.found.starts = starts;
         Ok(())
+    }
+
+    /// Whether files are missing before the first one. Of a log that was never cleaned all are
+    /// there, but where its first records were damaged when the queue was made from them.
+    fn lacks_front(&self, first: i64, log_min: i64) -> bool {
+        let begins = |unit: Unit| unit.is_valid() && unit != Unit::BLANK;
+        log_min == 0 && first > 0 && self.unit(first).is_some_and(begins)
     }
 
     fn fits(&mut self, starts: &[i64], index: usize) -> bool {

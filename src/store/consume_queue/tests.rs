@@ -176,13 +176,14 @@ fn truncation_drops_units_of_lost_records() {
 /// A wrong file takes those behind it along, and nothing else.
 #[test]
 fn wrong_files_are_cut_off() {
-    let damages: [fn(&Path) -> std::io::Result<()>; 6] = [
+    let damages: [fn(&Path) -> std::io::Result<()>; 7] = [
         |path| fs::write(path, [1; 150]),
         |path| fs::write(path, [1; 250]),
         |path| fs::remove_file(path),
         |path| fs::write(path, [0; 200]),
         |path| fs::write(path, [0xff; 200]),
         |path| fs::write(path, b""),
+        |path| fs::remove_file(path).and_then(|()| fs::create_dir_all(path.join("more"))),
     ];
     for (case, damage) in damages.into_iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
@@ -200,6 +201,35 @@ fn wrong_files_are_cut_off() {
         fill(&queue, 10..25);
         assert_eq!((read(&queue, 20), read(&other, 10)), ((20..25).collect(), (10..15).collect()));
         assert!(dir.path().join("T/0/notes").exists());
+    }
+}
+
+/// Of a log that has its first byte all files of a queue are there, or the queue is made again.
+#[test]
+fn files_missing_at_the_front_are_noticed() {
+    for (removed, log_min, is_damage) in [(1, 0, true), (2, 0, true), (1, 100, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (_table, queue) = open(&dir);
+            fill(&queue, 0..25);
+        }
+        for number in 0..removed {
+            fs::remove_file(dir.path().join(format!("T/0/{:020}", number * FILE))).unwrap();
+        }
+        let (table, damaged_from) = load(dir.path(), log_min, 2500);
+        let queue = table.get("T", 0).unwrap();
+        if is_damage {
+            assert_eq!((queue.max_offset(), damaged_from), (0, 0));
+            fill(&queue, 0..25);
+        }
+        assert_eq!(read(&queue, 20), (20..25).collect::<Vec<_>>());
+        // A queue that was made of damaged records begins in the middle of a file.
+        let late = table.get_or_create("U", 0).unwrap();
+        late.append(13, unit(13), None).unwrap();
+        drop((table, queue, late));
+        let (table, damaged_from) = load(dir.path(), log_min, 2500);
+        assert_eq!(damaged_from, i64::MAX);
+        assert_eq!(read(&table.get("U", 0).unwrap(), 13), [13]);
     }
 }
 
