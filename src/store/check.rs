@@ -79,7 +79,7 @@ pub fn check(plan: &Plan, out: &mut dyn Write) -> Result<u64> {
         report.say("not stopped in order (abort is there): the next start finds the log's end");
     }
     let topics = state_files::topics(&plan.root);
-    let mut queues = queue_files::Queues::find(plan, topics, &mut report)?;
+    let mut queues = queue_files::Queues::find(plan, topics, &mut report);
     report.part();
     let log = log_files::walk(plan, &mut queues, &mut report)?;
     report.part();
@@ -87,7 +87,7 @@ pub fn check(plan: &Plan, out: &mut dyn Write) -> Result<u64> {
     report.part();
     index_files::walk(plan, &log, &mut report)?;
     report.part();
-    state_files::walk(&plan.root, &log, &queues, &mut report)?;
+    state_files::walk(&plan.root, &log, &queues, &mut report);
     report.part();
     match report.faults {
         0 => report.say("no faults"),
@@ -117,6 +117,14 @@ impl Report<'_> {
         if self.of_part <= CHECK_FAULTS_SHOWN {
             self.say(format_args!("fault: {}: {what}", path.display()));
         }
+    }
+
+    /// What a folder holds; that it cannot be read is a fault.
+    fn entries(&mut self, dir: &Path) -> Vec<fs::DirEntry> {
+        entries(dir).unwrap_or_else(|e| {
+            self.fault(dir, e);
+            Vec::new()
+        })
     }
 
     /// A line that is no fault. Who does not listen does not stop the check.
@@ -150,15 +158,22 @@ impl Segment {
 
 /// The files of all `dirs` together, in order. Each must be as long as `bytes` says, or as the
 /// first one, and follow the one before it; an empty last file is one that a crash left.
-fn segments(dirs: &[PathBuf], bytes: Option<u64>, report: &mut Report) -> Result<Vec<Segment>> {
+fn segments(dirs: &[PathBuf], bytes: Option<u64>, report: &mut Report) -> Vec<Segment> {
     let mut found = Vec::new();
     for dir in dirs {
-        for entry in entries(dir)? {
-            let meta = entry.metadata().what(|| format!("look at {}", entry.path().display()))?;
+        for entry in report.entries(dir) {
+            let path = entry.path();
+            let meta = fs::metadata(&path);
             match entry.file_name().to_str().and_then(layout::parse_segment) {
-                _ if meta.is_dir() => {}
-                Some(start) => found.push(Segment { path: entry.path(), start, bytes: meta.len() }),
-                None => report.fault(&entry.path(), "not the name of a segment"),
+                Some(start) => match meta {
+                    Ok(meta) if meta.is_file() => {
+                        found.push(Segment { path, start, bytes: meta.len() });
+                    }
+                    Ok(_) => report.fault(&path, "not a file"),
+                    Err(e) => report.fault(&path, e),
+                },
+                None if meta.is_ok_and(|meta| meta.is_dir()) => {}
+                None => report.fault(&path, "not the name of a segment"),
             }
         }
     }
@@ -178,7 +193,7 @@ fn segments(dirs: &[PathBuf], bytes: Option<u64>, report: &mut Report) -> Result
         }
         before = Some(segment.end());
     }
-    Ok(found)
+    found
 }
 
 /// What a folder holds, sorted by name; nothing when it is not there.
@@ -198,7 +213,7 @@ struct Window {
 
 impl Window {
     fn open(path: &Path) -> io::Result<Window> {
-        let file = File::open(path)?;
+        let file = sys::file::open_now(path)?;
         let bytes = file.metadata()?.len();
         Ok(Window { file, bytes, start: 0, held: Vec::new() })
     }

@@ -42,7 +42,7 @@ impl StoreLock {
     pub fn share(root: &Path) -> Result<StoreLock> {
         let path = layout::lock_file(root);
         let what = || format!("lock {}", path.display());
-        let file = match File::open(&path) {
+        let file = match sys::file::open_now(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             file => Some(file.what(what)?),
         };

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::cvt;
@@ -62,6 +62,11 @@ pub fn read_now(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
         }
         e => Err(e),
     }
+}
+
+/// Opens a file to look at it only. What is no file does not make this wait, as a pipe would.
+pub fn open_now(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// fsync: returns when content and length are on the disk. The name is not: see `sync_dir`.

@@ -1,9 +1,10 @@
 //! The index files: the chain of each slot, and the record behind each entry.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::log_files::Log;
-use super::{Plan, Report, Window, entries};
+use super::{Plan, Report, Window};
 use crate::base::progress::Progress;
 use crate::base::{Result, error::IoContext};
 use crate::message::flags;
@@ -16,12 +17,20 @@ use crate::store::layout;
 pub(super) fn walk(plan: &Plan, log: &Log, report: &mut Report) -> Result<()> {
     let mut files = Vec::new();
     let expected = file_bytes(plan.index_slots, plan.index_entries) as u64;
-    for entry in entries(&layout::index_dir(&plan.root))? {
+    for entry in report.entries(&layout::index_dir(&plan.root)) {
         let path = entry.path();
-        let meta = entry.metadata().what(|| format!("look at {}", path.display()))?;
+        let meta = match fs::metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) => {
+                report.fault(&path, e);
+                continue;
+            }
+        };
         let digits = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
-        if meta.is_dir() {
+        if meta.is_dir() && !digits {
             continue;
+        } else if !meta.is_file() {
+            report.fault(&path, "not a file");
         } else if !digits {
             report.fault(&path, "not the name of an index file");
         } else if meta.len() != expected {

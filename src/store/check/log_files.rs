@@ -12,6 +12,7 @@ use crate::base::progress::Progress;
 use crate::base::{Result, error::IoContext};
 use crate::message::record::{self, Checked, RecordView};
 use crate::message::{flags, property};
+use crate::sys;
 
 /// The log as it was found.
 pub(super) struct Log {
@@ -59,11 +60,12 @@ fn length(head: &[u8], left: u64) -> Option<usize> {
 
 /// Reads the log from front to back.
 pub(super) fn walk(plan: &Plan, queues: &mut Queues, report: &mut Report) -> Result<Log> {
-    let found = segments(&plan.log_dirs, plan.log_file_bytes, report)?;
+    let found = segments(&plan.log_dirs, plan.log_file_bytes, report);
     let total = found.iter().map(|segment| segment.bytes).sum();
     let mut files = Vec::with_capacity(found.len());
     for segment in found {
-        let file = File::open(&segment.path).what(|| format!("open {}", segment.path.display()))?;
+        let file = sys::file::open_now(&segment.path)
+            .what(|| format!("open {}", segment.path.display()))?;
         files.push((segment, file));
     }
     let min = files.first().map_or(0, |(segment, _)| segment.start);

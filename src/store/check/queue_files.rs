@@ -15,6 +15,7 @@ use crate::message::{property, topic};
 use crate::store::consume_queue::{UNIT_BYTES, Unit};
 use crate::store::consume_queue_ext::offset_of;
 use crate::store::{layout, multi};
+use crate::sys;
 
 const UNIT: u64 = UNIT_BYTES as u64;
 /// Bytes of an ext unit that are looked at: its size, tags code and store time.
@@ -43,6 +44,8 @@ struct Queue {
     ext: Vec<Segment>,
     /// Records whose entry is in its place.
     matched: u64,
+    /// Records whose place is before the first file: how many, and the last one's physical offset.
+    before: (u64, i64),
     /// Records whose place is empty: how many, and the last one's physical offset.
     behind: (u64, i64),
     /// The same of records in whose place another is.
@@ -53,31 +56,35 @@ struct Queue {
 
 impl Queues {
     /// Lists the queues.
-    pub fn find(
-        plan: &Plan,
-        topics: Option<HashSet<String>>,
-        report: &mut Report,
-    ) -> Result<Queues> {
+    pub fn find(plan: &Plan, topics: Option<HashSet<String>>, report: &mut Report) -> Queues {
         let mut by_topic: HashMap<String, BTreeMap<i32, Queue>> = HashMap::new();
         let root = layout::consume_queue_dir(&plan.root);
         let ext_root = layout::consume_queue_ext_dir(&plan.root);
-        for topic_dir in entries(&root)? {
+        for topic_dir in report.entries(&root) {
             let Ok(topic) = topic_dir.file_name().into_string() else { continue };
             for dir in entries(&topic_dir.path()).unwrap_or_default() {
                 let id = dir.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
                 let Some(id) = id else { continue };
                 let dirs = [dir.path()];
-                let files = segments(&dirs, plan.queue_file_bytes, report)?;
+                let files = segments(&dirs, plan.queue_file_bytes, report);
                 let ext_dir = ext_root.join(&topic).join(id.to_string());
-                let ext = segments(&[ext_dir], None, report)?;
+                let ext = segments(&[ext_dir], None, report);
                 let [dir] = dirs;
                 let none = (0, i64::MIN);
-                let queue =
-                    Queue { dir, files, ext, matched: 0, behind: none, other: none, max: 0 };
+                let queue = Queue {
+                    dir,
+                    files,
+                    ext,
+                    matched: 0,
+                    before: none,
+                    behind: none,
+                    other: none,
+                    max: 0,
+                };
                 by_topic.entry(topic.clone()).or_default().insert(id, queue);
             }
         }
-        Ok(Queues { by_topic, open: OpenFiles::default(), topics })
+        Queues { by_topic, open: OpenFiles::default(), topics }
     }
 
     /// Queue offset after the last entry of a queue, after `walk`.
@@ -130,6 +137,13 @@ impl Queues {
         let physical = record.physical_offset();
         let queue = self.by_topic.get_mut(place.0).and_then(|ids| ids.get_mut(&place.1));
         let Some(queue) = queue else { return Entry::NoQueue };
+        // Of a record that the log has the queue's file was not deleted; and a topic that was made
+        // again began with the first file.
+        let first = queue.files.first().map_or(0, |file| file.start / UNIT as i64);
+        if (0..first).contains(&place.2) {
+            queue.before = (queue.before.0 + 1, physical);
+            return Entry::Other;
+        }
         let Some((unit, file, at)) = found.filter(|(unit, ..)| unit.size > 0) else {
             queue.behind = (queue.behind.0 + 1, physical);
             return Entry::Other;
@@ -274,6 +288,14 @@ impl Queue {
                 let what = format_args!("{count} entries point behind the end of the log");
                 report.fault_at(&self.files[number].path, at, what);
             }
+        }
+        let (count, last) = self.before;
+        if count > 0 {
+            let what = format_args!(
+                "{count} records are older than its files, the last one at \
+                {last}"
+            );
+            report.fault(&self.dir, what);
         }
         let (behind, other) = (self.behind, self.other);
         if seen.inside != self.matched || behind.0 > 0 || other.0 > 0 {
@@ -423,7 +445,7 @@ impl OpenFiles {
         if self.0.len() >= CHECK_FILES_OPEN {
             self.0.clear();
         }
-        let file = File::open(path)?;
+        let file = sys::file::open_now(path)?;
         file.read_exact_at(out, at)?;
         self.0.insert(path.to_owned(), file);
         Ok(())

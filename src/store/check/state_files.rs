@@ -1,7 +1,7 @@
 //! Checkpoint and JSON files.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use crate::base::{Error, Result, error::IoContext, json};
 use crate::message::topic;
 use crate::store::checkpoint::FILE_BYTES;
 use crate::store::{delay, layout};
+use crate::sys;
 
 /// Bytes of the checkpoint that RocketMQ 5 uses; the rest is zero.
 const CHECKPOINT_FIELDS: usize = 40;
@@ -40,18 +41,21 @@ pub(super) fn topics(root: &Path) -> Option<HashSet<String>> {
 }
 
 /// Checks the checkpoint and what is in `config/`.
-pub(super) fn walk(root: &Path, log: &Log, queues: &Queues, report: &mut Report) -> Result<()> {
-    checkpoint(&layout::checkpoint_file(root), log, report)?;
+pub(super) fn walk(root: &Path, log: &Log, queues: &Queues, report: &mut Report) {
+    let path = layout::checkpoint_file(root);
+    if let Err(e) = checkpoint(&path, log, report) {
+        report.fault(&path, e);
+    }
     let dir = root.join("config");
     let mut count = 0;
-    for entry in super::entries(&dir)? {
+    let of_store = report.entries(root);
+    for entry in report.entries(&dir).into_iter().chain(of_store) {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let is_json = name.ends_with(".json") || name.ends_with(".json.bak");
-        if !is_json || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if !name.ends_with(".json") && !name.ends_with(".json.bak") {
             continue;
         }
-        count += 1;
+        count += u64::from(path.starts_with(&dir));
         let parsed = read(&path).and_then(|bytes| match &*name {
             "consumerOffset.json" => json::from_slice(&bytes).map(|o| consumer(&path, &o, report)),
             "delayOffset.json" => json::from_slice(&bytes).map(|offsets| {
@@ -65,12 +69,15 @@ pub(super) fn walk(root: &Path, log: &Log, queues: &Queues, report: &mut Report)
         }
     }
     report.say(format_args!("config: {count} JSON files"));
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let what = || format!("read {}", path.display());
-    let bytes = fs::metadata(path).what(what)?.len();
+    let meta = fs::metadata(path).what(what)?;
+    if !meta.is_file() {
+        return Err(Error::Corrupt("not a file".to_owned()));
+    }
+    let bytes = meta.len();
     if bytes > CHECK_JSON_BYTES_MAX {
         return Err(Error::Corrupt(format!("{bytes} bytes long, more than this check reads")));
     }
@@ -101,7 +108,7 @@ fn delayed(path: &Path, offsets: &delay::Stored, queues: &Queues, report: &mut R
 
 fn checkpoint(path: &Path, log: &Log, report: &mut Report) -> Result<()> {
     let what = || format!("read {}", path.display());
-    let file = match File::open(path) {
+    let file = match sys::file::open_now(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && log.newest_ms == 0 => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             report.fault(path, "not there");
@@ -109,7 +116,11 @@ fn checkpoint(path: &Path, log: &Log, report: &mut Report) -> Result<()> {
         }
         file => file.what(what)?,
     };
-    let bytes = file.metadata().what(what)?.len();
+    let meta = file.metadata().what(what)?;
+    if !meta.is_file() {
+        return Err(Error::Corrupt("not a file".to_owned()));
+    }
+    let bytes = meta.len();
     if bytes != FILE_BYTES {
         report.fault(path, format_args!("{bytes} bytes long, expected {FILE_BYTES}"));
         return Ok(());

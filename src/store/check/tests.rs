@@ -258,6 +258,58 @@ fn faults_of_the_queues() {
     });
 }
 
+/// Nothing is waited for, nothing ends the check, and links are followed.
+#[test]
+fn what_is_no_file_is_a_fault() {
+    let makers: [fn(&Path); 4] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        |path| std::os::unix::fs::symlink(path, path).unwrap(),
+    ];
+    let names: [fn(&Path) -> String; 6] = [
+        |_| queue_file("T", 1),
+        |_| log_file(2),
+        |root| index_file(root),
+        |_| "checkpoint".to_owned(),
+        |_| "config/topics.json".to_owned(),
+        |_| "storeEnds.json".to_owned(),
+    ];
+    for (name, make) in names.into_iter().flat_map(|name| makers.map(|make| (name, make))) {
+        let dir = written();
+        let name = name(dir.path());
+        fs::remove_file(dir.path().join(&name)).unwrap();
+        make(&dir.path().join(&name));
+        let found = faults(dir.path());
+        assert!(found.iter().any(|fault| fault.starts_with(&name)), "{name}: {found:#?}");
+    }
+    for name in ["consumequeue/T/1", "consumequeue", "index"] {
+        let dir = written();
+        fs::remove_dir_all(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name), "").unwrap();
+        let found = faults(dir.path());
+        assert!(found.iter().any(|fault| fault.starts_with(name)), "{name}: {found:#?}");
+    }
+    for name in names.map(|name| name(written().path())) {
+        let dir = written();
+        let path = dir.path().join(&name);
+        let Ok(()) = fs::rename(&path, dir.path().join("moved")) else { continue };
+        std::os::unix::fs::symlink(dir.path().join("moved"), path).unwrap();
+        assert_eq!(faults(dir.path()), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn files_missing_at_the_front_are_named() {
+    let dir = written();
+    let begin = dir.path().join(queue_file("T", 1));
+    let bytes = fs::metadata(&begin).unwrap().len() as i64;
+    fs::rename(&begin, begin.with_file_name(layout::segment_name(bytes))).unwrap();
+    let found = faults(dir.path());
+    let says = "consumequeue/T/1: 10 records are older than its files, the last one at ";
+    assert!(found.iter().any(|fault| fault.starts_with(says)), "{found:#?}");
+}
+
 #[test]
 fn what_a_crash_leaves_is_no_fault() {
     let dir = written();
