@@ -427,6 +427,6 @@ EXPERIMENTS = {
     "scaling-topics": limited(270, topics),
     "scaling-connections": limited(90, connections),
     "scaling-sizes": limited(170, sizes),
-    "scaling-store": limited(240, store),
+    "scaling-store": limited(400, store),
     "scaling-backlog": limited(120, backlog),
 }
