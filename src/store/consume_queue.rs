@@ -325,15 +325,12 @@ impl Queue {
         if self.is_deleted() || at < begin || at >= self.files.end() {
             return Ok(false);
         }
-        let unit_at = |at: i64| {
-            let look = (at >= begin).then(|| self.files.look(at, UNIT_BYTES, false))??;
-            look.bytes().get(..UNIT_BYTES).map(Unit::from_bytes)
-        };
+        let unit_at = |at: i64| self.files.unit_in_turn(at).map(|bytes| Unit::from_bytes(&bytes));
         let Some(there) = unit_at(at) else { return Ok(false) };
         if there.physical_offset == unit.physical_offset {
             return Ok(false);
         }
-        let before = unit_at(at - UNIT);
+        let before = (at > begin).then(|| unit_at(at - UNIT)).flatten();
         let late = before.is_some_and(|before| {
             before == Unit::BLANK || before.physical_offset > there.physical_offset
         });

@@ -329,6 +329,29 @@ impl QueueFiles {
         Look::of(self.map_logged(&slot)?, position)
     }
 
+    /// The published unit at `offset`. Most often the next one will be asked for: `prefetch` has
+    /// that loaded.
+    pub fn unit_in_turn(&self, offset: i64) -> Option<[u8; UNIT_BYTES]> {
+        let slots = self.read();
+        let slot = slots.get(self.place(&slots, offset)?)?;
+        slot.mark_used();
+        let position = usize::try_from(offset - slot.start).ok()?;
+        let next = position + UNIT_BYTES;
+        if let Some(file) = &*slot.map() {
+            self.near.set(slot, Arc::as_ptr(file).addr(), file.address(next));
+            return file.bytes(position, UNIT_BYTES)?.first_chunk().copied();
+        }
+        if let Some(kept) = &*slot.kept()
+            && let Some(bytes) = kept.get(position..next)
+        {
+            let next = bytes.as_ptr().addr() + UNIT_BYTES;
+            self.near.set(slot, std::ptr::from_ref::<Kept>(kept).addr(), next);
+            return bytes.first_chunk().copied();
+        }
+        drop(slots);
+        self.look(offset, UNIT_BYTES, false)?.bytes().first_chunk().copied()
+    }
+
     /// Reads bytes that are in the file; when they are few, also those around them, which are kept.
     fn read_far(&self, slot: &Arc<Slot>, range: Range<usize>, now: bool) -> io::Result<Look> {
         let begin = range.start - range.start % STEP_BYTES;
@@ -362,9 +385,13 @@ impl QueueFiles {
 
     fn slot(&self, offset: i64) -> Option<Arc<Slot>> {
         let slots = self.read();
+        slots.get(self.place(&slots, offset)?).cloned()
+    }
+
+    /// Which of the files has the byte at `offset`, or would have it.
+    fn place(&self, slots: &VecDeque<Arc<Slot>>, offset: i64) -> Option<usize> {
         let first = slots.front()?.start;
-        let index = usize::try_from(offset.checked_sub(first)?).ok()? / self.size;
-        slots.get(index).cloned()
+        Some(usize::try_from(offset.checked_sub(first)?).ok()? / self.size)
     }
 
     fn map_logged(&self, slot: &Arc<Slot>) -> Option<Arc<MappedFile>> {

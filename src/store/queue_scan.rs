@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::consume_queue::{UNIT_BYTES, Unit};
 use super::layout;
+use super::mapped::PAGE_BYTES;
 use super::queue_files::Peek;
 use crate::base::Result;
 use crate::base::error::IoContext;
@@ -23,7 +24,7 @@ use crate::sys;
 /// At least so many files at the end of a queue are read.
 const FILES_READ: usize = 3;
 /// Bytes of the first read of a file, most often of all that it holds, and of the others.
-const FIRST_READ: usize = 204 * UNIT_BYTES;
+const FIRST_READ: usize = PAGE_BYTES;
 const NEXT_READS: usize = 13_000 * UNIT_BYTES;
 
 /// What a disk writes in one piece.
@@ -68,8 +69,16 @@ struct Scan<'a> {
     found: Found,
     /// There may be something behind the end.
     rest: bool,
-    /// The file read last, and its start: most queues have one, which is so opened once.
-    open: RefCell<Option<(i64, Rc<File>)>>,
+    /// The file read last: most queues have one, which is so opened once.
+    open: RefCell<Option<Open>>,
+}
+
+/// A file of the queue.
+struct Open {
+    start: i64,
+    file: Rc<File>,
+    /// Its first bytes, as far as they were read, before anything was cut off.
+    head: Vec<u8>,
 }
 
 /// Looks at the queue in `dir`, whose files should have `size` bytes, and cuts off what does not
@@ -92,12 +101,22 @@ impl Scan<'_> {
 
     fn file(&self, start: i64) -> io::Result<Rc<File>> {
         let mut open = self.open.borrow_mut();
-        if let Some((_, file)) = open.as_ref().filter(|(at, _)| *at == start) {
-            return Ok(file.clone());
+        if let Some(open) = open.as_ref().filter(|open| open.start == start) {
+            return Ok(open.file.clone());
         }
         let file = Rc::new(File::open(self.path(start))?);
-        *open = Some((start, file.clone()));
+        *open = Some(Open { start, file: file.clone(), head: Vec::new() });
         Ok(file)
+    }
+
+    /// Finds the units of a file that is read from its beginning.
+    fn walk_file(&self, start: i64, after: i64) -> io::Result<Walked> {
+        let file = self.file(start)?;
+        let mut head = vec![0; FIRST_READ.min(self.size)];
+        file.read_exact_at(&mut head, 0)?;
+        let walked = walk_file(&file, &head, self.size, after);
+        self.open.borrow_mut().iter_mut().for_each(|open| open.head = std::mem::take(&mut head));
+        walked
     }
 
     fn broken(&mut self, path: &Path, why: impl std::fmt::Display) {
@@ -185,8 +204,7 @@ impl Scan<'_> {
         for index in from..count {
             let start = self.found.starts[index];
             let path = self.path(start);
-            let walked = self.file(start).and_then(|file| walk_file(&file, self.size, after));
-            let walked = walked.unwrap_or_else(|e| {
+            let walked = self.walk_file(start, after).unwrap_or_else(|e| {
                 self.broken(&path, e);
                 Walked { units: 0, after, rest: false }
             });
@@ -251,8 +269,15 @@ impl Scan<'_> {
     /// The unit that begins at byte `at` of the queue.
     fn unit(&self, at: i64) -> Option<Unit> {
         let start = self.start_of(at);
+        let position = usize::try_from(at - start).ok()?;
+        let open = self.open.borrow();
+        let head = open.as_ref().filter(|open| open.start == start).map(|open| &open.head);
+        if let Some(bytes) = head.and_then(|head| head.get(position..position + UNIT_BYTES)) {
+            return Some(Unit::from_bytes(bytes));
+        }
+        drop(open);
         let mut bytes = [0; UNIT_BYTES];
-        self.file(start).ok()?.read_exact_at(&mut bytes, (at - start) as u64).ok()?;
+        self.file(start).ok()?.read_exact_at(&mut bytes, position as u64).ok()?;
         Some(Unit::from_bytes(&bytes))
     }
 
@@ -333,43 +358,47 @@ struct Walked {
     rest: bool,
 }
 
-fn walk_file(file: &File, size: usize, mut after: i64) -> io::Result<Walked> {
+/// `head` is what the file begins with.
+fn walk_file(file: &File, head: &[u8], size: usize, mut after: i64) -> io::Result<Walked> {
     let mut at = 0;
-    let mut bytes = vec![0; FIRST_READ.min(size)];
+    let mut read = Vec::new();
     while at < size {
-        let len = bytes.len().min(size - at);
-        file.read_exact_at(&mut bytes[..len], at as u64)?;
-        for (index, unit) in bytes[..len].chunks_exact(UNIT_BYTES).enumerate() {
+        let bytes = match at {
+            0 => head,
+            _ => {
+                read.resize(NEXT_READS.min(size - at), 0);
+                file.read_exact_at(&mut read, at as u64)?;
+                &read
+            }
+        };
+        for unit in bytes.chunks_exact(UNIT_BYTES) {
             let unit_of = Unit::from_bytes(unit);
             let blank = unit_of == Unit::BLANK;
             if !unit_of.is_valid() || (!blank && unit_of.physical_offset < after) {
-                let position = at + index * UNIT_BYTES;
-                let rest = has_bytes(file, position as u64, size as u64)?;
-                return Ok(Walked { units: position / UNIT_BYTES, after, rest });
+                let in_head = head.get(at..).unwrap_or_default();
+                let rest = in_head.iter().any(|byte| *byte != 0)
+                    || has_bytes(file, at.max(head.len()) as u64, size as u64)?;
+                return Ok(Walked { units: at / UNIT_BYTES, after, rest });
             }
             if !blank {
                 after = unit_of.end();
             }
+            at += UNIT_BYTES;
         }
-        at += len;
-        bytes.resize(NEXT_READS, 0);
     }
     Ok(Walked { units: size / UNIT_BYTES, after, rest: false })
 }
 
 /// Whether there is a byte that is not zero from `from` on, as far as one is expected.
 fn has_bytes(file: &File, from: u64, size: u64) -> io::Result<bool> {
-    const STEP: u64 = 4096;
+    const STEP: u64 = PAGE_BYTES as u64;
     let mut at = from;
     let mut read = 0;
     let mut bytes = [0; STEP as usize];
     while at < size && read < STALE_GAP_BYTES as u64 {
-        // Of the first bytes most often the system needs no question.
-        if read > 0 {
-            match sys::file::next_data(file, at)? {
-                Some(data) => at = data,
-                None => return Ok(false),
-            }
+        match sys::file::next_data(file, at)? {
+            Some(data) => at = data,
+            None => return Ok(false),
         }
         let len = (STEP - at % STEP).min(size.saturating_sub(at));
         file.read_exact_at(&mut bytes[..len as usize], at)?;

@@ -156,6 +156,35 @@ fn recovery_stops_at_a_hole() {
     assert_eq!(read(&queue, 20), (20..25).collect::<Vec<_>>());
 }
 
+/// Of a file the first page is read at once, and what follows in greater pieces.
+#[test]
+fn recovery_finds_an_end_anywhere_in_a_long_file() {
+    const LONG: usize = 600 * UNIT_BYTES;
+    for end in [1, 203, 204, 205, 206, 409, 410, 411, 598] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("T/0/00000000000000000000");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for left in [None, Some(end * UNIT_BYTES + UNIT_BYTES - 1), Some(end * UNIT_BYTES + 39)] {
+            let mut bytes = vec![0; LONG];
+            for n in 0..end {
+                bytes[n * 20..][..20].copy_from_slice(&unit(n as i64).to_bytes());
+            }
+            left.into_iter().for_each(|at| bytes[at] = 1);
+            fs::write(&path, bytes).unwrap();
+            let stands: &(dyn Fn(&str, i32, i64, Unit) -> bool + Sync) = &|_, _, _, _| true;
+            let view = LogView { min: 0, end: i64::MAX, unsure_from: 0, stands };
+            let (table, from) = QueueTable::load(dir.path(), LONG, MAPPED, None, &view).unwrap();
+            let queue = table.get("T", 0).unwrap();
+            // Units that lie in two sectors may be torn.
+            let kept = end as i64 - i64::from((end - 1) * UNIT_BYTES % 512 + UNIT_BYTES > 512);
+            assert_eq!((queue.max_offset(), queue.max_physical()), (kept, kept * 100), "{end}");
+            assert_eq!(from, if left.is_some() { kept * 100 } else { i64::MAX }, "{end} {left:?}");
+            let mut bytes = fs::read(&path).unwrap();
+            assert!(bytes.split_off(kept as usize * UNIT_BYTES).iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
 #[test]
 fn truncation_drops_units_of_lost_records() {
     for end in [0, 1, 9, 10, 11, 19, 20, 24, 25, 26] {
