@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -174,17 +175,23 @@ pub struct VersionedFile {
     path: PathBuf,
     /// The version in the file; also keeps two threads from writing at once.
     saved: Mutex<i64>,
+    /// The last save failed.
+    failed: AtomicBool,
 }
 
 impl VersionedFile {
     /// The file at `path`, which holds version `saved`.
     pub fn new(path: &Path, saved: i64) -> VersionedFile {
-        VersionedFile { path: path.to_owned(), saved: Mutex::new(saved) }
+        VersionedFile {
+            path: path.to_owned(),
+            saved: Mutex::new(saved),
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// Writes what `current` gives with its version, unless that version or a newer one is already
-    /// in the file. A failure is logged: what is in memory is valid, and the next change writes it
-    /// again.
+    /// in the file. A failure is logged: what is in memory is valid, and the next change or `retry`
+    /// writes it again.
     pub fn save<T: Serialize>(&self, current: impl FnOnce() -> (i64, T)) {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let (version, state) = current();
@@ -192,8 +199,21 @@ impl VersionedFile {
             return;
         }
         match save(&self.path, &json::to_pretty(&state)) {
-            Ok(()) => *saved = version,
-            Err(error) => log::error!("{} not saved: {error}", self.path.display()),
+            Ok(()) => {
+                *saved = version;
+                self.failed.store(false, Ordering::Relaxed);
+            }
+            Err(error) => {
+                self.failed.store(true, Ordering::Relaxed);
+                log::error!("{} not saved: {error}", self.path.display());
+            }
+        }
+    }
+
+    /// Saves once more if the last time failed.
+    pub fn retry<T: Serialize>(&self, current: impl FnOnce() -> (i64, T)) {
+        if self.failed.load(Ordering::Relaxed) {
+            self.save(current);
         }
     }
 }

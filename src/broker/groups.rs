@@ -157,10 +157,17 @@ impl Groups {
 
     /// Writes the file unless it has this version already.
     pub fn persist(&self) {
-        self.file.save(|| {
-            let table = self.table();
-            (table.data_version.counter, table)
-        });
+        self.file.save(|| self.versioned());
+    }
+
+    /// Writes the file if that failed the last time.
+    pub fn retry_persist(&self) {
+        self.file.retry(|| self.versioned());
+    }
+
+    fn versioned(&self) -> (i64, SubscriptionGroupTable) {
+        let table = self.table();
+        (table.data_version.counter, table)
     }
 }
 

@@ -158,6 +158,7 @@ impl Broker {
     fn start_threads(&self, config: &BrokerConfig) -> Result<()> {
         let running = &self.running;
         let (offsets, filters) = (self.offsets.clone(), self.filters.clone());
+        let (topics, groups) = (self.topics.clone(), self.groups.clone());
         let (live, stop) = (self.config.clone(), running.stop.clone());
         let period = millis(config.flush_consumer_offset_interval.into());
         running.keep(thread::every("offsets", stop, FIRST_SAVE, period, move || {
@@ -165,6 +166,8 @@ impl Broker {
                 log::error!(target: "broker", "consumer offsets not saved: {error}");
             }
             save_filters(&filters, &live.get());
+            topics.retry_persist();
+            groups.retry_persist();
         })?);
         let (clients, locks) = (self.clients.clone(), self.locks.clone());
         let (stats, stop) = (self.stats.clone(), running.stop.clone());
@@ -240,6 +243,8 @@ impl Broker {
             log::error!(target: "broker", "consumer offsets not saved: {error}");
         }
         save_filters(&self.filters, &self.config.get());
+        self.topics.retry_persist();
+        self.groups.retry_persist();
         log::info!(target: "broker", "broker stopped");
     }
 
