@@ -228,6 +228,10 @@ fn offsets_are_brought_inside_their_queues_at_the_start() {
     cluster.restart();
     let now: Vec<_> = [0, 1, 2].map(|queue_id| offset(&cluster, queue_id)).into();
     assert_eq!(now, [Some(2), Some(1), Some(0)]);
+    // In the file too, should the broker be killed once its queues have grown.
+    let path = cluster.config.store.root().join("config/consumerOffset.json");
+    let text: String = fs::read_to_string(path).unwrap().split_whitespace().collect();
+    assert!(text.contains("\"T@g\":{0:2,1:1,2:0,9:0}"), "{text}");
     let fields = [("consumerGroup", "g"), ("topic", "Elsewhere"), ("queueId", "0")];
     let reply = cluster.peer().ask(&request(codes::QUERY_CONSUMER_OFFSET, &fields));
     assert_eq!(reply.field("offset"), Some("8"), "a topic that is not here");

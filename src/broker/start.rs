@@ -369,6 +369,10 @@ fn agree(
         Some(queue) => Some((queue.min_offset(), queue.max_offset())),
         None => topics.is_stored(topic).then_some((0, 0)),
     });
+    // At once: the next start would find an offset beyond the end inside a queue that has grown.
+    if let Err(error) = offsets.persist() {
+        log::error!(target: "broker", "consumer offsets not saved: {error}");
+    }
 }
 
 fn save_filters(filters: &Filters, config: &BrokerConfig) {

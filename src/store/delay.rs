@@ -127,7 +127,8 @@ impl Delivery {
     /// Goes on where `path` (`delayOffset.json`) says, or at the nearest place that a queue has.
     pub fn load(store: Arc<Store>, levels: Arc<DelayLevels>, path: &Path) -> Result<Arc<Delivery>> {
         let cost = "delayed messages that are still there are delivered, maybe once more";
-        let mut offsets = persist::load_or_keep_aside(path, cost, parse)?.unwrap_or_default();
+        let saved = persist::load_or_keep_aside(path, cost, parse)?.unwrap_or_default();
+        let mut offsets = saved.clone();
         for (level, offset) in &mut offsets {
             let queue_id = level.saturating_sub(1);
             let min = store.min_offset_in_queue(topic::SCHEDULE, queue_id);
@@ -140,13 +141,17 @@ impl Delivery {
                 *offset = nearest;
             }
         }
-        Ok(Arc::new(Delivery {
+        let delivery = Delivery {
             store,
             levels,
             path: path.to_owned(),
-            saved: Mutex::new(offsets.clone()),
+            saved: Mutex::new(saved),
             offsets: Mutex::new(offsets),
-        }))
+        };
+        // At once: the next start would find an offset beyond the end inside a queue that has
+        // grown, and pass over what came between.
+        delivery.persist();
+        Ok(Arc::new(delivery))
     }
 
     /// Starts the thread. Somebody else has to `persist`: nothing that is due waits for that.
@@ -372,6 +377,8 @@ mod tests {
             let levels = Arc::new(DelayLevels::parse("1s 5s 10s").unwrap());
             let delivery = Delivery::load(store.clone(), levels, &path).unwrap();
             assert_eq!(delivery.next_offset(3), Some(nearest), "{said}");
+            let saved = persist::load(&path).unwrap().unwrap();
+            assert_eq!(parse(&saved).unwrap(), BTreeMap::from([(3, nearest)]), "{said}");
         }
     }
 
