@@ -24,7 +24,10 @@ impl Store {
         let segments = self.log.segments();
         let min = segments.min_offset().unwrap_or(0);
         let is_gone = |unit: Unit| unit.physical_offset < min;
-        if is_gone(unit) && queue.unit(offset + 1).is_none_or(is_gone) {
+        // The last one that went stands behind one before it; a damaged one would seldom.
+        let follows = |before: Unit| before.end() <= unit.physical_offset;
+        let after_gone = || queue.unit(offset - 1).is_some_and(follows);
+        if is_gone(unit) && (queue.unit(offset + 1).is_none_or(is_gone) || after_gone()) {
             return None;
         }
         match self.look_for(queue, offset) {

@@ -129,10 +129,11 @@ impl Index {
         let files = self.files();
         let found = files.iter().find(|file| !file.is_sound(known, log.end, clean));
         let bad = found.map(|file| file.file.path().to_owned());
-        // One older than all others was deleted with the log that it knew.
+        // One older than all others was deleted with the log that it knew, if any of that was.
         let oldest = files.first().map(|file| file.file.path().to_owned());
         let mut missing = known.keys().map(|name| self.dir.join(name));
-        let missing = missing.find(|path| !path.is_file() && Some(path) > oldest.as_ref());
+        let missing =
+            missing.find(|path| !path.is_file() && (log.min == 0 || Some(path) > oldest.as_ref()));
         // What a crash leaves of a file being made was never on disk: the next one has its entries.
         let was_on_disk = |name: &str| known.is_empty() || known.contains_key(name);
         let mut unusable = self.unusable.iter();

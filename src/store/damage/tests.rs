@@ -450,6 +450,30 @@ fn what_is_met_damaged_is_counted() {
     }
 }
 
+/// A reader may be at the last message of a file while that is deleted.
+#[test]
+fn a_message_deleted_with_its_file_is_not_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(tiny(dir.path()), |_| ());
+    store.start().unwrap();
+    let starts: Vec<i64> =
+        (0..12).map(|n| put(&store, &message("A", 0, &[n; 3000])).physical_offset).collect();
+    settle(&store);
+    store.stop();
+    drop(store);
+    let store = open_with(tiny(dir.path()), |_| ());
+    let queue = store.queue("A", 0).unwrap();
+    store.log.segments().remove_oldest().unwrap();
+    let min = store.log.segments().min_offset().unwrap();
+    for (offset, start) in (0..).zip(starts) {
+        let unit = queue.unit(offset).unwrap();
+        assert_eq!(store.checked(&queue, offset, unit).is_some(), start >= min, "{offset}");
+    }
+    let (repaired, damaged) = (&store.stats.repaired_units, &store.stats.damaged_messages);
+    let counted = [repaired, damaged].map(|n| n.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(counted, [0, 0]);
+}
+
 #[test]
 fn without_its_check_a_start_takes_a_body_that_no_consumer_gets() {
     const BODY: usize = 88;

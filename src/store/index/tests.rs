@@ -124,6 +124,22 @@ fn a_name_taken_by_a_file_that_cannot_be_used_is_left() {
     assert_eq!(names(dir.path()).unwrap().len(), 2);
 }
 
+/// The first file goes with the log that it knew, and not without that.
+#[test]
+fn a_first_file_that_is_missing_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 10, 5);
+    (0..12).for_each(|n| index.put(&keyed("k", n, 1000 + n)).unwrap());
+    let ends = index.flush().map(|_| index.flushed_ends()).unwrap();
+    drop(index);
+    std::fs::remove_file(&names(dir.path()).unwrap()[0]).unwrap();
+    let log = |min| LogView { min, end: 100, unsure_from: i64::MAX, stands: &|_, _, _, _| false };
+    for (min, from) in [(4, i64::MAX), (0, 0)] {
+        let mended = open(&dir, 10, 5).mend(&ends, &log(min), true, |_| Ok(())).unwrap();
+        assert_eq!(mended, from);
+    }
+}
+
 /// After a crash older records that a file lacks are added to the last one.
 #[test]
 fn what_recovery_added_to_a_damaged_file_is_indexed_again() {
