@@ -21,8 +21,11 @@ from harness import (
 TOPICS = 10_000
 # Their queues are 4 times as many. Odd, so that each sender of mqbench comes to all queues.
 TOPICS_OF_QUEUES = 25_001
+# Of so many the costs are measured too, each in turn with one.
+CURVE = (101, 1_001, 5_001, 12_501, TOPICS_OF_QUEUES)
 DELETE_TOPIC_IN_BROKER = 215
 DELETED = 1000
+TO_FEW = "CPU to 4 queues"
 
 
 def groups(bench):
@@ -119,6 +122,19 @@ def delete_some(server, count):
     return each, sum(os.path.exists(folder) for folder in folders)
 
 
+def curve(kind, load, counts):
+    """A row for each number of topics: what a request costs, and that to the runs with 4 queues
+    before and after it."""
+    rows, before = [], load(1)
+    for count in counts:
+        found, after = load(count), load(1)
+        to_few = 2 * found[CPU] / (before[CPU] + after[CPU])
+        when = f"{kind}, {count * 4:,} queues"
+        rows.append({"when": when, **figures(found, RATE, CPU), TO_FEW: to_few})
+        before = after
+    return rows
+
+
 def queues(bench):
     """100,000 consume queues with messages: starts, memory, and what sends and pulls cost."""
     count = max(251, int(bench.size(TOPICS_OF_QUEUES)) | 1)
@@ -126,6 +142,9 @@ def queues(bench):
     size = words("--size 100 --limit-seconds 0 --warmup 1")
     seconds = ("--seconds", bench.seconds(4))
     many = ("--topics", count, "--existing")
+    pull = words("pull --in-turn --batch 1")
+    short = words("--size 100 --limit-seconds 0 --warmup 0.3 --seconds") + [bench.seconds(1)]
+    counts = sorted({min(count, topics) for topics in CURVE})
     rows, starts = [], {}
     with bench.broker(topics=count) as server:
 
@@ -136,8 +155,16 @@ def queues(bench):
             """A send, and a pull of one message at a time: each asks the next queue."""
             sent = mqbench("send", *size, *seconds, *where, server=server)
             dispatched(server)
-            pull = words("pull --in-turn --batch 1")
             return sent, mqbench(*pull, *size, *seconds, *where, server=server)
+
+        def beside(*what):
+            def load(topics):
+                where = ("--topics", topics, "--existing")
+                found = mqbench(*what, *short, *where, server=server)
+                dispatched(server)
+                return found
+
+            return curve(what[0], load, counts)
 
         few = loads()
         before = dispatched(server)
@@ -147,7 +174,10 @@ def queues(bench):
         mqbench(*one_each, *many, "--messages", queues, server=server)
         spent = dispatched(server) - before
         show("a message in each queue", s=time.monotonic() - began, CPUms=spent / queues * 1e3)
+        # Of queues as short as these all records are among the newest.
+        costs = beside(*pull)
         full = loads(*many)
+        costs += beside("send")
         show("sent to all, pulled from all")
         server.stop()
         starts["clean"] = server.start()
@@ -167,9 +197,11 @@ def queues(bench):
         rows.append({"when": f"{kind}, 4 queues", **figures(one, RATE, CPU)})
         rows.append({"when": f"{kind}, all queues", **figures(all_of_them, RATE, CPU)})
         checks.append(check(f"CPU of a {kind}, to 4 queues", all_of_them[CPU] / one[CPU], "≤", 2))
+    rows += costs
     return {
         "title": f"{queues:,} consume queues",
-        "how": f"{count:,} topics × 4 queues, of which each has messages of 100 B.",
+        "how": f"{count:,} topics × 4 queues, of which each has messages of 100 B. To 4 queues: "
+        "a run of 1 s to those before and after it.",
         "rows": rows,
         "checks": checks,
     }
