@@ -70,8 +70,9 @@ pub struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     /// Where in memory the slots of the last one are, or were.
     newest_slots: AtomicUsize,
-    /// Files that are full but not on disk yet.
-    full: Mutex<Vec<Arc<IndexFile>>>,
+    /// Files that are full but not on disk yet, each with the store time up to which the index is
+    /// on disk with it.
+    full: Mutex<Vec<(Arc<IndexFile>, i64)>>,
     /// Files from before the start but the last: of a run that a crash ended they may not be on
     /// disk either, nor complete, until the last one, which gets what they lack, is full.
     old: Mutex<Vec<Arc<IndexFile>>>,
@@ -253,14 +254,16 @@ impl Index {
     ) -> Result<()> {
         let file = match last {
             Some(file) if !file.is_full() => file,
-            _ => last.insert(self.roll()?),
+            _ => last.insert(self.roll(message.store_timestamp)?),
         };
         self.newest_slots.store(file.file.address(HEADER_BYTES), Relaxed);
         file.put(hash, message.physical_offset, message.store_timestamp)
     }
 
-    /// Adds a file that continues the last one, which goes to the list of files to flush.
-    fn roll(&self) -> Result<Arc<IndexFile>> {
+    /// Adds a file that continues the last one, which goes to the list of files to flush. It begins
+    /// with a message of time `begin`; those of the log before it are in the files so far. Their
+    /// own times would say more than that: in recovery the next file gets what they have lost.
+    fn roll(&self, begin: i64) -> Result<Arc<IndexFile>> {
         let last = self.last();
         sys::file::make_dirs(&self.dir).what(|| format!("create {}", self.dir.display()))?;
         // Names sort by age, even when the clock was set back.
@@ -276,7 +279,9 @@ impl Index {
         }
         let file = IndexFile::create(&path(name), self.slots, self.capacity, last.as_deref())?;
         let file = Arc::new(file);
-        self.full.lock().unwrap_or_else(PoisonError::into_inner).extend(last);
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full.extend(last.map(|last| (last, begin - 1)));
+        drop(full);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(file.clone());
         Ok(file)
     }
@@ -307,32 +312,31 @@ impl Index {
         let old = std::mem::take(&mut *self.old.lock().unwrap_or_else(PoisonError::into_inner));
         self.flush_all(&old)?;
         let full = std::mem::take(&mut *self.full.lock().unwrap_or_else(PoisonError::into_inner));
-        self.flush_all(&full)
+        let (full, reached): (Vec<_>, Vec<_>) = full.into_iter().unzip();
+        self.flush_all(&full)?;
+        Ok(reached.last().copied())
     }
 
-    /// Writes all files to disk, for the end: the store time up to which the index reaches.
-    pub fn flush(&self) -> Result<Option<i64>> {
+    /// Writes all files to disk, for the end.
+    pub fn flush(&self) -> Result<()> {
         self.flush_all(&self.files())
     }
 
-    fn flush_all(&self, files: &[Arc<IndexFile>]) -> Result<Option<i64>> {
-        let mut reached = None;
+    fn flush_all(&self, files: &[Arc<IndexFile>]) -> Result<()> {
         for file in files {
-            let end = file.end_timestamp.load(Acquire);
             let next = file.next.load(Acquire);
             file.file
                 .flush(0, file.file.size())
                 .what(|| format!("flush {}", file.file.path().display()))?;
             file.flushed_next.store(next, Release);
-            reached = Some(end);
         }
-        if reached.is_some() {
+        if !files.is_empty() {
             // Their names, and that of the directory.
             for dir in self.dir.ancestors().take(2) {
                 sys::file::sync_dir(dir).what(|| format!("sync directory {}", dir.display()))?;
             }
         }
-        Ok(reached)
+        Ok(())
     }
 
     /// Deletes the oldest files, never the last, that only know records below `min_physical`. One

@@ -176,9 +176,9 @@ fn a_full_file_is_followed_by_another() {
     assert_eq!(find(&index, "k"), (0..10).collect::<Vec<_>>());
     assert_eq!(index.query("T", "k", 3, 0, i64::MAX).offsets, [7, 8, 9]);
     assert_eq!(index.query("T", "k", 64, 0, 3_000).offsets, [0, 1, 2]);
-    assert_eq!(index.flush_full().unwrap(), Some(8_000));
+    assert_eq!(index.flush_full().unwrap(), Some(8_999), "the next one begins at 9,000");
     assert_eq!(index.flush_full().unwrap(), None);
-    assert_eq!(index.flush().unwrap(), Some(10_000));
+    index.flush().unwrap();
     let again = open(&dir, 4, 5);
     assert_eq!(find(&again, "k"), (0..10).collect::<Vec<_>>());
     let hits = again.query("T", "none", 64, 0, i64::MAX);
@@ -256,6 +256,24 @@ fn an_entry_that_no_slot_leads_to_is_added_again() {
     assert!(find(&index, "k").is_empty());
     (3..10).for_each(|n| index.put_missing(&keyed("k", n, n)).unwrap());
     assert_eq!(find(&index, "k"), (3..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_full_file_has_lost_is_not_on_disk_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |index: &Index, n| index.put_missing(&keyed(&format!("k{n}"), n, n * 1000)).unwrap();
+    let index = open(&dir, 4, 5);
+    (0..4).for_each(|n| put(&index, n));
+    drop(index);
+    let file = std::fs::OpenOptions::new().write(true).open(only_file(&dir)).unwrap();
+    let third = HEADER_BYTES + 4 * SLOT_BYTES + 3 * ENTRY_BYTES;
+    std::os::unix::fs::FileExt::write_at(&file, &[0; ENTRY_BYTES], third as u64).unwrap();
+    let index = open(&dir, 4, 5);
+    (0..4).for_each(|n| put(&index, n));
+    assert_eq!(find(&index, "k2"), [2]);
+    assert_eq!(index.flush_full().unwrap(), Some(1_999), "the third is in the next file");
+    (4..8).for_each(|n| put(&index, n));
+    assert_eq!(index.flush_full().unwrap(), Some(6_999));
 }
 
 #[test]
