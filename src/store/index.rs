@@ -191,10 +191,12 @@ impl Index {
     pub fn put(&self, message: &Keyed<'_>) -> Result<()> {
         let mut last = self.last();
         let known = last.as_ref().map_or(i64::MIN, |file| file.end_physical.load(Relaxed));
-        if message.physical_offset < known {
-            return Ok(());
+        match message.physical_offset.cmp(&known) {
+            Less => Ok(()),
+            // A start meets the last message again, and must not write before `abort` is there.
+            Equal => self.put_absent(&self.files(), message, &[]),
+            Greater => message.each().try_for_each(|hash| self.put_key(&mut last, message, hash)),
         }
-        message.each().try_for_each(|hash| self.put_key(&mut last, message, hash))
     }
 
     /// Adds the message's keys that are not there: for records met again in recovery, in the order
@@ -202,8 +204,19 @@ impl Index {
     /// a key that very many messages share such a one may come to be there twice, which queries
     /// allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
-        let (files, mut last) = (self.files(), self.last());
+        let files = self.files();
         let there = self.hashes_next(&files, message.physical_offset);
+        self.put_absent(&files, message, &there)
+    }
+
+    /// Adds the message's keys that no chain leads to; these hashes are `there`.
+    fn put_absent(
+        &self,
+        files: &[Arc<IndexFile>],
+        message: &Keyed<'_>,
+        there: &[i32],
+    ) -> Result<()> {
+        let mut last = self.last();
         for hash in message.each().filter(|hash| !there.contains(hash)) {
             let entries = files.iter().rev().flat_map(|file| file.chain(hash));
             let mut entries = entries.take(AGAIN_STEPS_MAX);

@@ -195,6 +195,18 @@ fn a_full_file_is_followed_by_another() {
 }
 
 #[test]
+fn the_last_record_met_again_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(&dir, 4, 100);
+    (0..3).for_each(|n| index.put(&keyed("k other", n, n)).unwrap());
+    let bytes = std::fs::read(only_file(&dir)).unwrap();
+    index.put(&keyed("k other", 2, 2)).unwrap();
+    assert!(std::fs::read(only_file(&dir)).unwrap() == bytes);
+    index.put(&keyed("k other late", 2, 2)).unwrap();
+    assert_eq!(find(&index, "late"), [2], "what an error kept out");
+}
+
+#[test]
 fn records_met_again_are_not_added_twice() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(&dir, 4, 100);
