@@ -178,6 +178,11 @@ fn free_port() -> u16 {
     }
 }
 
+/// The seed of a test that `scripts/endure` repeats: what that says, or else `other`.
+pub fn seed(other: u64) -> u64 {
+    std::env::var("ENDURE_SEED").map_or(other, |text| text.parse().unwrap())
+}
+
 /// Numbers that look random and are the same in every run.
 pub struct Numbers(u64);
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ferrocket::message::{Message, batch, record};
 use ferrocket::protocol::code::request as codes;
 
-use crate::child::{Daemon, Numbers, broker_config};
+use crate::child::{Daemon, Numbers, broker_config, seed};
 use crate::common::{Pull, number, properties, query, request, send_v2, wait_until};
 use crate::peer::Peer;
 
@@ -80,9 +80,10 @@ fn send_until_gone(
 fn kill_under_load(broker: Daemon, numbers: &mut Numbers, round: usize) -> Vec<Acked> {
     let addr = broker.addr();
     let stored = AtomicUsize::new(0);
+    let seeds = numbers.below(1 << 30) as u64;
     thread::scope(|scope| {
         let start = |id| {
-            let numbers = Numbers::new(round as u64 * 100 + id + 1);
+            let numbers = Numbers::new(seeds + id);
             let stored = &stored;
             scope.spawn(move || send_until_gone(addr, numbers, format!("{round}.{id}"), stored))
         };
@@ -182,12 +183,12 @@ fn survives_kills(seed: u64, rounds: usize, config: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    survives_kills(1, 12, "flushDiskType=ASYNC_FLUSH");
+    survives_kills(seed(1), 12, "flushDiskType=ASYNC_FLUSH");
 }
 
 #[test]
 fn what_was_acknowledged_after_a_flush_survives_kill_9() {
-    survives_kills(2, 8, "flushDiskType=SYNC_FLUSH");
+    survives_kills(seed(2), 8, "flushDiskType=SYNC_FLUSH");
 }
 
 /// Puts some messages and returns what was acknowledged.
