@@ -133,7 +133,10 @@ impl Delivery {
             let queue_id = level.saturating_sub(1);
             let min = store.min_offset_in_queue(topic::SCHEDULE, queue_id);
             // Of a queue that lost messages: what comes now stands below, and is to be delivered.
-            let max = store.max_offset_in_queue(topic::SCHEDULE, queue_id).max(min);
+            let max = match store.is_dispatched() {
+                true => store.max_offset_in_queue(topic::SCHEDULE, queue_id).max(min),
+                false => i64::MAX,
+            };
             let nearest = (*offset).clamp(min, max);
             if nearest != *offset {
                 log::warn!(target: "store", "delay level {level}: offset {offset} is outside of \
@@ -200,6 +203,10 @@ impl Delivery {
             return Turn::NotBefore(i64::MAX);
         };
         let begin = self.offsets().get(&level).copied().unwrap_or(0);
+        // What is to come there again was delivered.
+        if begin > queue.max_offset() && !self.store.is_dispatched() {
+            return Turn::NotBefore(i64::MAX);
+        }
         let mut offset = begin.clamp(queue.min_offset(), queue.max_offset());
         let mut wait = None;
         let mut turn = Turn::More;
@@ -246,9 +253,11 @@ impl Delivery {
         turn
     }
 
-    /// When a message is to be delivered. Where that is lost, its store time tells.
+    /// When a message is to be delivered. Where that is lost, its store time tells; so where a hash
+    /// of tags stands in its place, which RocketMQ writes when a crash has it dispatch again.
     fn asked(&self, queue: &Queue, unit: &Unit, level: i32) -> i64 {
-        queue.tags_code(unit).unwrap_or_else(|| {
+        let time = queue.tags_code(unit).filter(|code| i32::try_from(*code).is_err());
+        time.unwrap_or_else(|| {
             let record = self.store.record_at(unit.physical_offset);
             let view = record.as_ref().and_then(|record| RecordView::new(record.as_bytes()));
             view.map_or(0, |record| self.levels.deliver_at(level, record.store_timestamp()))
@@ -320,6 +329,7 @@ fn parse(text: &str) -> Result<BTreeMap<i32, i64>> {
 mod tests {
     use super::super::fixture;
     use super::*;
+    use crate::sys::faults;
 
     #[test]
     fn levels_of_the_default_list() {
@@ -379,6 +389,57 @@ mod tests {
             assert_eq!(delivery.next_offset(3), Some(nearest), "{said}");
             let saved = persist::load(&path).unwrap().unwrap();
             assert_eq!(parse(&saved).unwrap(), BTreeMap::from([(3, nearest)]), "{said}");
+        }
+    }
+
+    /// Stores one of level 2, in its queue when this returns.
+    fn put_delayed(store: &Store) {
+        let mut text = fixture::properties("A", "");
+        let (topic, queue_id) = park(&mut text, 2, "T", 0);
+        let message = MessageRef { properties: &text, ..fixture::message(topic, queue_id, b"b") };
+        fixture::put(store, &message);
+        fixture::settle(store);
+    }
+
+    /// A start whose dispatch the disk refuses knows the end of no queue that is made again.
+    #[test]
+    fn what_was_delivered_is_not_again_while_its_queue_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = fixture::start(dir.path());
+        (0..3).for_each(|_| put_delayed(&store));
+        store.stop();
+        std::fs::remove_dir_all(dir.path().join("consumequeue")).unwrap();
+        let path = dir.path().join("delayOffset.json");
+        persist::save(&path, &text(&BTreeMap::from([(2, 3)]))).unwrap();
+        faults::fail("Open consumequeue 28");
+        let store = fixture::open(dir.path());
+        assert!(!store.is_dispatched());
+        let levels = Arc::new(DelayLevels::parse("1s 5s").unwrap());
+        let delivery = Delivery::load(store.clone(), levels, &path).unwrap();
+        delivery.round();
+        assert_eq!(delivery.next_offset(2), Some(3));
+        faults::fail("");
+        store.reput.catch_up();
+        assert!(store.is_dispatched());
+        delivery.round();
+        assert_eq!(delivery.progress(), [(2, 3, 3)]);
+    }
+
+    #[test]
+    fn a_time_of_delivery_that_is_none_is_told_by_the_store_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = fixture::start(dir.path());
+        put_delayed(&store);
+        let (topic, queue_id) = (topic::SCHEDULE, 1);
+        let queue = store.queue(topic, queue_id).unwrap();
+        let unit = queue.unit(0).unwrap();
+        let due = store.store_time_at(topic, queue_id, 0).unwrap() + 5_000;
+        let levels = Arc::new(DelayLevels::parse("1s 5s").unwrap());
+        let path = dir.path().join("delayOffset.json");
+        let delivery = Delivery::load(store.clone(), levels, &path).unwrap();
+        // The last two are the hashes of "A" and of no tags.
+        for code in [unit.tags_code, 65, 0] {
+            assert_eq!(delivery.asked(&queue, &Unit { tags_code: code, ..unit }, 2), due, "{code}");
         }
     }
 

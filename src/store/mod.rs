@@ -357,6 +357,11 @@ impl Store {
         self.reput.behind_bytes()
     }
 
+    /// Whether the queues have what the log had at the start: until then they may end too early.
+    pub fn is_dispatched(&self) -> bool {
+        self.reput.position() >= self.written_from
+    }
+
     /// Used shares, 0 to 1, of the disks of commit log, consume queues and index; -1 = unknown.
     pub fn disk_ratios(&self) -> [f64; 3] {
         self.disk.ratios()
