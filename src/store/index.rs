@@ -9,7 +9,7 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use memmap2::Advice;
 
@@ -194,8 +194,11 @@ impl Index {
         match message.physical_offset.cmp(&known) {
             Less => Ok(()),
             // A start meets the last message again, and must not write before `abort` is there.
-            Equal => self.put_absent(&self.files(), message, &[]),
-            Greater => message.each().try_for_each(|hash| self.put_key(&mut last, message, hash)),
+            Equal => {
+                let absent = absent(&self.read(), message, &[]);
+                self.put_all(absent, &mut last, message)
+            }
+            Greater => self.put_all(message.each(), &mut last, message),
         }
     }
 
@@ -204,27 +207,14 @@ impl Index {
     /// a key that very many messages share such a one may come to be there twice, which queries
     /// allow for.
     pub fn put_missing(&self, message: &Keyed<'_>) -> Result<()> {
-        let files = self.files();
+        let files = self.read();
         let there = self.hashes_next(&files, message.physical_offset);
-        self.put_absent(&files, message, &there)
-    }
-
-    /// Adds the message's keys that no chain leads to; these hashes are `there`.
-    fn put_absent(
-        &self,
-        files: &[Arc<IndexFile>],
-        message: &Keyed<'_>,
-        there: &[i32],
-    ) -> Result<()> {
-        let mut last = self.last();
-        for hash in message.each().filter(|hash| !there.contains(hash)) {
-            let entries = files.iter().rev().flat_map(|file| file.chain(hash));
-            let mut entries = entries.take(AGAIN_STEPS_MAX);
-            if !entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset) {
-                self.put_key(&mut last, message, hash)?;
-            }
+        let absent = absent(&files, message, &there);
+        drop(files);
+        match absent.is_empty() {
+            true => Ok(()),
+            false => self.put_all(absent, &mut self.last(), message),
         }
-        Ok(())
     }
 
     /// The hashes of the entries of a record, where they are if all are in the order of the log.
@@ -256,6 +246,15 @@ impl Index {
         }
         *again = place;
         hashes
+    }
+
+    fn put_all(
+        &self,
+        hashes: impl IntoIterator<Item = i32>,
+        last: &mut Option<Arc<IndexFile>>,
+        message: &Keyed<'_>,
+    ) -> Result<()> {
+        hashes.into_iter().try_for_each(|hash| self.put_key(last, message, hash))
     }
 
     /// `last` is the last file, here moved on to a new one when it is full.
@@ -366,11 +365,15 @@ impl Index {
     }
 
     fn files(&self) -> Vec<Arc<IndexFile>> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().clone()
     }
 
     fn last(&self) -> Option<Arc<IndexFile>> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+        self.read().last().cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<IndexFile>>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -601,6 +604,16 @@ impl IndexFile {
             }
         }
     }
+}
+
+/// The hashes of a message's keys that no chain leads to; these are `there`.
+fn absent(files: &[Arc<IndexFile>], message: &Keyed<'_>, there: &[i32]) -> Vec<i32> {
+    let found = |hash: i32| {
+        let entries = files.iter().rev().flat_map(|file| file.chain(hash));
+        let mut entries = entries.take(AGAIN_STEPS_MAX);
+        entries.any(|e| e.hash == hash && e.physical_offset == message.physical_offset)
+    };
+    message.each().filter(|hash| !there.contains(hash) && !found(*hash)).collect()
 }
 
 /// Where among the slots that of a hash is.

@@ -95,7 +95,6 @@ class Side(Probed):
         until they are made again from the log. Java's broker takes minutes for the last two."""
         server = self.server
         self.times["bytes"] = self.log_end()
-        # The disk has been written to by the other side last.
         os.sync()
         server.stop()
         self.times["clean"] = server.start()
@@ -178,9 +177,10 @@ def cold_reads(sides):
 def measured(sides, full, empty):
     """Everything, on both brokers, and in between what the machine does to any server."""
     in_turn([*sides, empty], ROLLS, lambda side: side.rolls())
-    for side, size in zip(sides, (full, FULL)):
-        side.fill_to(size)
+    sides[0].fill_to(full)
+    # Before the other log takes its place in memory.
     sides[0].starts()
+    sides[1].fill_to(FULL)
     cold_reads(sides)
     in_turn(sides, 1, Side.deletion)
 
