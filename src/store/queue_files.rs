@@ -40,6 +40,9 @@ const KEPT_CHANCES: usize = 8;
 /// between the two than this part of the limit.
 const SOON: u32 = 64;
 
+/// Units that are read at once where only some are looked at.
+const PEEK_UNITS: usize = 200;
+
 /// For the file that is written: behind the end of the queue there are only zeros, of which the
 /// kernel would read ahead as much as the disk is set to, megabytes for the first unit.
 const PAGE_BY_PAGE: Advice = Advice::Random;
@@ -739,37 +742,52 @@ impl Peek {
 
     /// Unit `index` of the file; `None` when it cannot be read.
     pub fn unit(&self, index: usize) -> Option<Unit> {
-        if index >= self.units {
+        let mut bytes = [0; UNIT_BYTES];
+        self.read(index, &mut bytes)?;
+        Some(Unit::from_bytes(&bytes))
+    }
+
+    fn read(&self, index: usize, out: &mut [u8]) -> Option<()> {
+        let at = index * UNIT_BYTES;
+        if at + out.len() > self.units * UNIT_BYTES {
             return None;
         }
-        let at = index * UNIT_BYTES;
         match &self.source {
-            Source::Map(file) => file.bytes(at, UNIT_BYTES).map(Unit::from_bytes),
-            Source::File(file) => {
-                let mut bytes = [0; UNIT_BYTES];
-                file.read_exact_at(&mut bytes, at as u64).ok()?;
-                Some(Unit::from_bytes(&bytes))
-            }
+            Source::Map(file) => file.bytes(at, out.len()).map(|bytes| out.copy_from_slice(bytes)),
+            Source::File(file) => file.read_exact_at(out, at as u64).ok(),
         }
     }
 
-    /// How many units at the front have records below `min_physical`, or none.
+    /// How many units at the front have records below `min_physical`, or none. Records lie in the
+    /// order of their units.
     pub fn before(&self, min_physical: i64) -> usize {
-        if !self.unit(0).is_some_and(|unit| unit.is_before(min_physical)) {
-            return 0;
-        }
-        let mut read = Vec::new();
-        let bytes = match &self.source {
-            Source::Map(file) => file.bytes(0, self.units * UNIT_BYTES).unwrap_or_default(),
-            Source::File(file) => {
-                read.resize(self.units * UNIT_BYTES, 0);
-                if file.read_exact_at(&mut read, 0).is_err() {
-                    return 0;
-                }
-                &read
+        let (mut low, mut high) = (0, self.units);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.last_record(low..middle + 1) {
+                None => return 0,
+                Some(Some((index, unit))) if !unit.is_before(min_physical) => high = index,
+                _ => low = middle + 1,
             }
-        };
-        let mut units = bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes);
-        units.position(|unit| !unit.is_before(min_physical)).unwrap_or(self.units)
+        }
+        low
+    }
+
+    /// The last of these units that is of a record, if any is; `None` when they cannot be read.
+    fn last_record(&self, units: Range<usize>) -> Option<Option<(usize, Unit)>> {
+        let mut end = units.end;
+        while end > units.start {
+            let start = units.start.max(end.saturating_sub(PEEK_UNITS));
+            let mut bytes = [0; PEEK_UNITS * UNIT_BYTES];
+            let bytes = &mut bytes[..(end - start) * UNIT_BYTES];
+            self.read(start, bytes)?;
+            let mut found = (start..end).zip(bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes));
+            let is_record = |unit: Unit| unit.is_valid() && unit != Unit::BLANK;
+            if let Some(last) = found.rfind(|(_, unit)| is_record(*unit)) {
+                return Some(Some(last));
+            }
+            end = start;
+        }
+        Some(None)
     }
 }
