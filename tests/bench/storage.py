@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import peers
@@ -25,10 +26,14 @@ DELETED = 10
 FULL = int((DELETED + 2.3) * GIB)
 # Messages a second of the probe, and about what each takes in the log.
 PROBE_RATE, RECORD_BYTES = 20_000, 1250
-# Of one look at the probe; ten files go one by one, ours in 0.8 s each.
-SECONDS, DELETION_SECONDS = 4, 12
-# Times that a segment ends beside the probe, and that it is looked at beside the reader.
-ROLLS, READS = 5, 4
+# Of one look at the probe; files go one by one, ours in 0.8 s each.
+SECONDS, DELETION_SECONDS = 4, 5
+# Times that a segment ends beside the probe, and that it is looked at beside the reader and beside
+# deletion, which has a third of the files each time.
+ROLLS, READS, DELETIONS = 5, 4, 3
+# What another process reads and removes while the probe is sent to a server that only answers, and
+# how fast it reads: as fast as ours does beside sends.
+EMPTY_READS, READ_BYTES, READ_SPEED = 2, 2 * 2**20, 256 * 2**20
 QUIET, ROLL, COLD, DELETION = "nothing", "a new segment", "a cold reader", "deletion"
 
 
@@ -55,6 +60,37 @@ class Empty(Probed):
     def rolls(self):
         """It has no segments: the quiet value."""
         self.probe(QUIET)
+
+    def beside(self, what, work, seconds):
+        """What `work`, which ends when its argument is set, does to this process's probe."""
+        enough = threading.Event()
+        thread = threading.Thread(target=work, args=(enough,))
+        thread.start()
+        self.probe(what, seconds)
+        enough.set()
+        thread.join()
+
+    def beside_reader(self, paths):
+        """These files are read from the disk, not by a broker."""
+
+        def read(enough):
+            for path in paths:
+                with open(path, "rb", buffering=0) as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                    while not enough.wait(READ_BYTES / READ_SPEED) and file.read(READ_BYTES):
+                        pass
+
+        self.beside(COLD, read, SECONDS)
+
+    def beside_deletion(self, paths):
+        """These files are removed, not by a broker."""
+
+        def remove(enough):
+            for path in paths:
+                enough.wait(1)
+                os.unlink(path)
+
+        self.beside(DELETION, remove, DELETION_SECONDS)
 
 
 class Side(Probed):
@@ -139,16 +175,18 @@ class Side(Probed):
         self.notes.setdefault("read", []).append(read / 1e6)
 
     def deletion(self):
-        """Segments expire, and go, while the probe runs."""
+        """Segments expire, and go, while the probe runs: a third of those that are to."""
         time.sleep(max(0, self.server.ready + FIRST_CLEAN_SECONDS - time.monotonic()))
-        old = self.segments()[:-2][:DELETED]
+        looks = len(self.found.get(DELETION, []))
+        left = DELETED - self.notes.get("deleted", 0)
+        old = self.segments()[:-2][: left // (DELETIONS - looks)]
         for path in old:
             os.utime(path, (0, 0))
         self.probe(DELETION, DELETION_SECONDS)
-        self.notes["deleted"] = len(old) - sum(os.path.exists(path) for path in old)
-        if self.notes["deleted"] < len(old):
-            gone = f"{self.notes['deleted']} of {len(old)}"
-            raise RuntimeError(f"{self.server.name}: {gone} old segments were deleted")
+        gone = len(old) - sum(os.path.exists(path) for path in old)
+        self.notes["deleted"] = self.notes.get("deleted", 0) + gone
+        if gone < len(old):
+            raise RuntimeError(f"{self.server.name}: {gone} of {len(old)} old segments were deleted")
 
 
 def in_turn(sides, times, work):
@@ -158,11 +196,14 @@ def in_turn(sides, times, work):
             work(side)
 
 
-def cold_reads(sides):
+def cold_reads(sides, empty):
     """The log is read from the disk while the probe runs, on one side at a time."""
     for side in sides:
         side.server.stop()
     for side in sides:
+        forget(side.server.store)
+    for side in sides:
+        empty.beside_reader(side.segments()[:EMPTY_READS])
         forget(side.server.store)
     for side in sides:
         side.times["cold"] = side.server.start()
@@ -181,8 +222,11 @@ def measured(sides, full, empty):
     # Before the other log takes its place in memory.
     sides[0].starts()
     sides[1].fill_to(FULL)
-    cold_reads(sides)
-    in_turn(sides, 1, Side.deletion)
+    cold_reads(sides, empty)
+    in_turn(sides, DELETIONS, Side.deletion)
+    for side in sides:
+        side.server.stop()
+        empty.beside_deletion(side.segments())
 
 
 def rows_of(ours, java, empty):
@@ -205,8 +249,9 @@ def rows_of(ours, java, empty):
             quiet = ours.figure(QUIET, P999)
             checks.append(check(f"p99.9 beside {name}, to quiet", p999 / quiet, "≤", 2))
             checks.append(check(f"longest beside {name}, to Java's", longest / others, "≤", 0.25))
-    row = {"beside": "nothing, an empty server", "times": len(empty.found[QUIET])}
-    table.append({**row, **{figure: empty.figure(QUIET, figure) for figure in (P999, LONGEST)}})
+    for name, runs in empty.found.items():
+        row = {"beside": f"{name}, an empty server", "times": len(runs)}
+        table.append({**row, **{figure: empty.figure(name, figure) for figure in (P999, LONGEST)}})
     for name, side in (("ours", ours), ("Java", java)):
         read = median(side.notes["read"])
         table.append({"beside": f"the cold reader, MB/s from the disk, {name}: {read:.0f}"})
@@ -247,8 +292,10 @@ def storage(bench):
         f"what a row says, {DELETION_SECONDS} s beside deletion, ours and Java's in turn as often "
         "as it says. All figures are medians over these; so is the longest send, which is a "
         "maximum each time. Segments of 1 GiB, all free memory touched before. Before the cold "
-        "reader the kernel forgot all pages of the stores; ten files are deleted once. The empty "
-        "server only answers: what it shows is the machine's and the load client's.",
+        f"reader the kernel forgot all pages of the stores; {DELETED} files are deleted, a third "
+        "at a time. The empty server only answers: what it shows is the machine's and the load "
+        "client's; beside it another process reads a store from the disk, 256 MiB/s at most, and "
+        "removes what is left of one in the end, a file a second.",
         "rows": beside + starts,
         "checks": checks + more,
     }
