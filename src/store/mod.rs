@@ -27,6 +27,7 @@ pub mod layout;
 mod lock;
 pub mod mapped;
 mod multi;
+mod peek;
 mod put;
 mod query;
 mod queue_files;

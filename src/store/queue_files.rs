@@ -22,10 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use memmap2::Advice;
 
-use super::consume_queue::{UNIT_BYTES, Unit};
+use super::consume_queue::UNIT_BYTES;
 use super::kept_units::{KEPT_BYTES, Kept, STEP_BYTES};
 use super::layout;
 use super::mapped::MappedFile;
+use super::peek::{Peek, Source};
 use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::sys::{self, vector};
@@ -39,9 +40,6 @@ const KEPT_CHANCES: usize = 8;
 /// A file is mapped for its second use when there were not more of others that are not mapped
 /// between the two than this part of the limit.
 const SOON: u32 = 64;
-
-/// Units that are read at once where only some are looked at.
-const PEEK_UNITS: usize = 200;
 
 /// For the file that is written: behind the end of the queue there are only zeros, of which the
 /// kernel would read ahead as much as the disk is set to, megabytes for the first unit.
@@ -717,77 +715,5 @@ impl Look {
             Look::Read(bytes) => bytes,
             Look::OnDisk => &[],
         }
-    }
-}
-
-/// One file's units, read one by one.
-pub struct Peek {
-    source: Source,
-    /// Offset in the queue of the file's first byte.
-    pub start: i64,
-    /// How many units are published.
-    pub units: usize,
-}
-
-enum Source {
-    Map(Arc<MappedFile>),
-    File(Rc<File>),
-}
-
-impl Peek {
-    /// The units of a file that is not mapped.
-    pub fn of(file: Rc<File>, start: i64, units: usize) -> Peek {
-        Peek { source: Source::File(file), start, units }
-    }
-
-    /// Unit `index` of the file; `None` when it cannot be read.
-    pub fn unit(&self, index: usize) -> Option<Unit> {
-        let mut bytes = [0; UNIT_BYTES];
-        self.read(index, &mut bytes)?;
-        Some(Unit::from_bytes(&bytes))
-    }
-
-    fn read(&self, index: usize, out: &mut [u8]) -> Option<()> {
-        let at = index * UNIT_BYTES;
-        if at + out.len() > self.units * UNIT_BYTES {
-            return None;
-        }
-        match &self.source {
-            Source::Map(file) => file.bytes(at, out.len()).map(|bytes| out.copy_from_slice(bytes)),
-            Source::File(file) => file.read_exact_at(out, at as u64).ok(),
-        }
-    }
-
-    /// How many units at the front have records below `min_physical`, or none. Records lie in the
-    /// order of their units.
-    pub fn before(&self, min_physical: i64) -> usize {
-        let (mut low, mut high) = (0, self.units);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.last_record(low..middle + 1) {
-                None => return 0,
-                Some(Some((index, unit))) if !unit.is_before(min_physical) => high = index,
-                _ => low = middle + 1,
-            }
-        }
-        low
-    }
-
-    /// The last of these units that is of a record, if any is; `None` when they cannot be read.
-    fn last_record(&self, units: Range<usize>) -> Option<Option<(usize, Unit)>> {
-        let mut end = units.end;
-        while end > units.start {
-            let start = units.start.max(end.saturating_sub(PEEK_UNITS));
-            let mut bytes = [0; PEEK_UNITS * UNIT_BYTES];
-            let bytes = &mut bytes[..(end - start) * UNIT_BYTES];
-            self.read(start, bytes)?;
-            let mut found = (start..end).zip(bytes.chunks_exact(UNIT_BYTES).map(Unit::from_bytes));
-            let is_record = |unit: Unit| unit.is_valid() && unit != Unit::BLANK;
-            if let Some(last) = found.rfind(|(_, unit)| is_record(*unit)) {
-                return Some(Some(last));
-            }
-            end = start;
-        }
-        Some(None)
     }
 }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use super::consume_queue::{UNIT_BYTES, Unit};
 use super::layout;
 use super::mapped::PAGE_BYTES;
-use super::queue_files::Peek;
+use super::peek::Peek;
 use crate::base::Result;
 use crate::base::error::IoContext;
 use crate::base::limits::STALE_GAP_BYTES;

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::queue_files::{Maps, Peek};
+use super::super::queue_files::Maps;
 use super::super::queue_scan::LogView;
 use super::super::queues::{ExtFiles, QueueTable};
 use super::*;
@@ -710,29 +710,4 @@ fn what_stands_beside_a_queue_is_cut_and_cleaned_with_it() {
     assert_eq!(read_ext(&queue), [&both(13..22)[..], &plain, &both(24..26)].concat());
     table.delete_topic("T").unwrap();
     assert!(!dir.path().join("ext/T").exists() && !dir.path().join("queue/T").exists());
-}
-
-proptest! {
-    /// Of a file that is not mapped as of one that is; some units never had a record.
-    #[test]
-    fn units_before_a_place_in_the_log(
-        have in prop::collection::vec(prop::bool::weighted(0.5), 0..700),
-        blank_front in 0..600usize,
-        min in 1..1400i64,
-    ) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let of = |(at, has): (usize, &bool)| match has {
-            true => unit(at as i64 + 1),
-            false if at % 3 == 0 => Unit { physical_offset: 0, size: 0, tags_code: 0 },
-            false => Unit::BLANK,
-        };
-        let front = vec![false; blank_front];
-        let units: Vec<Unit> = front.iter().chain(&have).enumerate().map(of).collect();
-        let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_bytes()).collect();
-        fs::write(&path, bytes).unwrap();
-        let peek = Peek::of(fs::File::open(&path).unwrap().into(), 0, units.len());
-        let first = units.iter().position(|unit| !unit.is_before(min * 100));
-        prop_assert_eq!(peek.before(min * 100), first.unwrap_or(units.len()));
-    }
 }
