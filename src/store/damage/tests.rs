@@ -52,6 +52,14 @@ fn tiny(root: &Path) -> BrokerConfig {
     config
 }
 
+/// The same, with what may stand beside the queues.
+fn tiny_or_ext(root: &Path, ext: bool) -> BrokerConfig {
+    let mut config = tiny(root);
+    config.store.enable_consume_queue_ext = ext;
+    config.store.mapped_file_size_consume_queue_ext = 4096;
+    config
+}
+
 /// Where a message was stored, and what.
 struct Stored {
     body: Vec<u8>,
@@ -70,6 +78,7 @@ struct Original {
     crashed: Files,
     /// The log was known to be on disk up to here when it crashed.
     on_disk: usize,
+    ext: bool,
 }
 
 fn read_files(root: &Path) -> Files {
@@ -98,10 +107,13 @@ fn save(files: &Files, root: &Path) {
     }
 }
 
-fn original() -> Original {
+fn original(ext: bool) -> Original {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_with(tiny(dir.path()), |_| ());
+    let store = open_with(tiny_or_ext(dir.path(), ext), |_| ());
     store.start().unwrap();
+    put(&store, &message("Deleted", 0, b"before"));
+    settle(&store);
+    store.delete_topic_queues("Deleted").unwrap();
     let mut numbers = Numbers::new(1);
     let mut messages = BTreeMap::new();
     let mut on_disk = 0;
@@ -127,7 +139,7 @@ fn original() -> Original {
     settle(&store);
     let crashed = read_files(dir.path());
     store.stop();
-    Original { messages, clean: read_files(dir.path()), crashed, on_disk }
+    Original { messages, clean: read_files(dir.path()), crashed, on_disk, ext }
 }
 
 /// Changes some bytes; returns which of the file's former ones are not what they were.
@@ -172,30 +184,36 @@ fn damage(numbers: &mut Numbers, bytes: &mut Vec<u8>) -> (String, Vec<Range<usiz
 
 /// Damages one file, or exchanges two; returns what was done, and the bytes of the log concerned.
 fn damage_one(numbers: &mut Numbers, files: &mut Files) -> (String, Vec<Range<usize>>) {
-    let kinds = ["commitlog", "consumequeue", "index", "checkpoint", "storeEnds.json"];
+    const FOLDERS: [&str; 4] = ["commitlog/", "consumequeue/", "consumequeue_ext/", "index/"];
+    let named = |kind: &str| {
+        let is = |name: &&PathBuf| name.to_string_lossy().starts_with(kind);
+        files.keys().filter(is).cloned().collect::<Vec<_>>()
+    };
+    let mut kinds =
+        [&FOLDERS[..], &["checkpoint", "storeEnds.json", "deletedTopics.json"]].concat();
+    kinds.retain(|kind| !named(kind).is_empty());
     let kind = kinds[numbers.below(kinds.len())];
-    let names: Vec<_> =
-        files.keys().filter(|name| name.to_string_lossy().starts_with(kind)).cloned().collect();
+    let names = named(kind);
     let name = names[numbers.below(names.len())].clone();
     let start = |name: &Path| {
         let name = name.file_name().unwrap().to_str().unwrap();
-        if kind == "commitlog" { layout::parse_segment(name).unwrap() as usize } else { 0 }
+        if kind == "commitlog/" { layout::parse_segment(name).unwrap() as usize } else { 0 }
     };
-    if !matches!(kind, "checkpoint" | "storeEnds.json") && numbers.below(8) == 0 {
+    if FOLDERS.contains(&kind) && numbers.below(8) == 0 {
         let other = names[numbers.below(names.len())].clone();
         let (one, two) = (files[&name].clone(), files[&other].clone());
         let lost = [(&name, one.len()), (&other, two.len())];
         let lost = lost.map(|(name, len)| start(name)..start(name) + len).to_vec();
         files.insert(name.clone(), two);
         files.insert(other.clone(), one);
-        let same = name == other || kind != "commitlog";
+        let same = name == other || kind != "commitlog/";
         let text = format!("exchange {} with {}", name.display(), other.display());
         return (text, if same { Vec::new() } else { lost });
     }
     let (text, ranges) = damage(numbers, files.get_mut(&name).unwrap());
     let at = start(&name);
     let ranges = match kind {
-        "commitlog" => ranges.into_iter().map(|range| at + range.start..at + range.end).collect(),
+        "commitlog/" => ranges.into_iter().map(|range| at + range.start..at + range.end).collect(),
         _ => Vec::new(),
     };
     (format!("{}: {text}", name.display()), ranges)
@@ -269,9 +287,9 @@ fn case(original: &Original, seed: u64) {
     let dir = in_memory();
     save(&files, dir.path());
     let work = std::panic::AssertUnwindSafe(|| {
-        let store = open_with(tiny(dir.path()), |_| ());
+        let store = open_with(tiny_or_ext(dir.path(), original.ext), |_| ());
         check(&store, original, &damaged, !what.contains("index/"));
-        if seed.is_multiple_of(8) {
+        if seed % 8 < 2 {
             store.start().unwrap();
             let put = put(&store, &message("A", 0, b"after"));
             settle(&store);
@@ -497,7 +515,7 @@ fn damaged_stores_start_and_lie_not() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("FUZZ_SEED").unwrap_or(1);
     let count = number("FUZZ_CASES").unwrap_or(CASES);
-    let original = original();
+    let originals = [false, true].map(original);
     let next = std::sync::atomic::AtomicU64::new(first);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -507,7 +525,7 @@ fn damaged_stores_start_and_lie_not() {
                     if seed >= first + count {
                         return;
                     }
-                    case(&original, seed);
+                    case(&originals[seed as usize % 2], seed);
                 }
             });
         }
