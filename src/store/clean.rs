@@ -113,7 +113,7 @@ impl Clean {
         }
         let min = self.segments.min_offset().unwrap_or(0);
         if self.asked.queues.swap(false, AcqRel) || min > rounds.cleaned_to {
-            self.follow(store, min)?;
+            self.follow(store, min, rounds)?;
             rounds.cleaned_to = min;
         }
         deleted
@@ -232,7 +232,7 @@ impl Clean {
     }
 
     /// Deletes queue and index files that only point below `min_physical`.
-    fn follow(&self, store: &StoreConfig, min_physical: i64) -> Result<()> {
+    fn follow(&self, store: &StoreConfig, min_physical: i64, rounds: &mut Rounds) -> Result<()> {
         for queue in self.queues.all() {
             while queue.delete_oldest(min_physical)? {
                 if self.stop.wait(millis(store.delete_consume_queue_files_interval)) {
@@ -241,7 +241,12 @@ impl Clean {
             }
             queue.correct_min_offset(min_physical);
         }
-        self.index.delete_expired(min_physical)
+        let deleted = self.index.delete_expired(min_physical)?;
+        let since = Instant::now();
+        let leaving = deleted.into_iter().map(|(file, handle)| Leaving { file, handle, since });
+        rounds.leaving.extend(leaving);
+        self.give_back(store, rounds);
+        Ok(())
     }
 }
 

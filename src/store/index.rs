@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -351,17 +352,22 @@ impl Index {
         Ok(())
     }
 
-    /// Deletes the oldest files, never the last, that only know records below `min_physical`. One
-    /// that the disk refuses to remove stays, for the next time.
-    pub fn delete_expired(&self, min_physical: i64) -> Result<()> {
+    /// Deletes the oldest files, never the last, that only know records below `min_physical`, and
+    /// returns them open. One that the disk refuses to remove stays, for the next time.
+    pub fn delete_expired(&self, min_physical: i64) -> Result<Vec<(Arc<MappedFile>, File)>> {
+        let mut deleted = Vec::new();
         let files = self.files();
         let (_, older) = files.split_last().unzip();
         let expired = |file: &&Arc<IndexFile>| file.end_physical.load(Relaxed) < min_physical;
         for first in older.unwrap_or_default().iter().take_while(expired) {
+            let path = first.file.path();
+            let open = sys::file::open(path, OpenOptions::new().write(true));
+            let handle = open.what(|| format!("open {}", path.display()))?;
             first.file.destroy()?;
             self.files.write().unwrap_or_else(PoisonError::into_inner).remove(0);
+            deleted.push((first.file.clone(), handle));
         }
-        Ok(())
+        Ok(deleted)
     }
 
     fn files(&self) -> Vec<Arc<IndexFile>> {
@@ -379,7 +385,7 @@ impl Index {
 
 /// One file. The header's fields are kept here and stored into the map with each put.
 struct IndexFile {
-    file: MappedFile,
+    file: Arc<MappedFile>,
     slots: i32,
     capacity: i32,
     begin_timestamp: AtomicI64,
@@ -403,7 +409,7 @@ struct Entry {
 
 impl IndexFile {
     fn create(path: &Path, slots: i32, capacity: i32, last: Option<&IndexFile>) -> Result<Self> {
-        let file = MappedFile::create(path, 0, file_bytes(slots, capacity))?;
+        let file = Arc::new(MappedFile::create(path, 0, file_bytes(slots, capacity))?);
         if let Err(e) = reserve_slots(&file, slots) {
             file.destroy()?;
             return Err(e);
@@ -427,7 +433,7 @@ impl IndexFile {
     }
 
     fn open(path: &Path, slots: i32, capacity: i32) -> Result<IndexFile> {
-        let file = MappedFile::open(path, 0, file_bytes(slots, capacity))?;
+        let file = Arc::new(MappedFile::open(path, 0, file_bytes(slots, capacity))?);
         reserve_slots(&file, slots)?;
         let mut header = [0; HEADER_BYTES];
         file.read_at(0, &mut header);

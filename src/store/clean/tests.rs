@@ -132,7 +132,15 @@ fn queues_and_index_follow() {
     let held = store.get("T", 0, 0, 32, &all);
     let before = bytes(&held);
     let rounds = &mut Rounds::default();
+    store.flush_queues().round(0).unwrap();
+    faults::record();
     clean.round(&config.store, rounds).unwrap();
+    let emptied = |change: &Change| match change {
+        Change::Size(path, 0) => path.parent() == Some(&store.root.join("index")),
+        _ => false,
+    };
+    let changes = faults::recording();
+    assert_eq!(changes.iter().filter(|change| emptied(change)).count(), 2, "{changes:?}");
     assert_eq!(starts(&clean), [3]);
     let cleaned_to = rounds.cleaned_to;
     assert_eq!(cleaned_to, 3 * LOG_FILE as i64);
