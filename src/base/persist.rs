@@ -148,6 +148,15 @@ pub fn keep_aside(path: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
+/// Keeps aside what stands in the place of a file and is none.
+pub fn make_room(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() && !path.is_file() {
+        let kept = keep_aside(path)?;
+        log::warn!("{}: not a file, kept as {}", path.display(), kept.display());
+    }
+    Ok(())
+}
+
 /// A name for a file that cannot be read.
 fn unused_name(path: &Path) -> PathBuf {
     let mut name = with_suffix(path, ".unreadable");

@@ -39,11 +39,7 @@ impl Checkpoint {
     /// nothing: one ahead of the clock would have a start trust what never came to the disk.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let what = || format!("open {}", path.display());
-        if path.symlink_metadata().is_ok() && !path.is_file() {
-            let kept = persist::keep_aside(path)?;
-            log::warn!(target: "store", "{}: not a file, kept as {}", path.display(),
-                kept.display());
-        }
+        persist::make_room(path)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = sys::file::open(path, &options).what(what)?;

@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::error::IoContext;
 use crate::base::thread::{self, Handle, Stop};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, persist};
 use crate::config::{BrokerConfig, FlushDiskType, Live, StoreConfig};
 use crate::sys;
 
@@ -227,6 +227,7 @@ impl Store {
     /// Makes the file that says that this run has not stopped in order.
     fn set_abort(&self) -> Result<()> {
         let abort = layout::abort_file(&self.root);
+        persist::make_room(&abort)?;
         sys::file::create(&abort)
             .and_then(|_| sys::file::sync_dir(&self.root))
             .what(|| format!("create {}", abort.display()))

@@ -109,6 +109,21 @@ fn numbered(count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn an_abort_that_is_no_file_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = started(dir.path());
+    put(&store, b"body");
+    store.stop();
+    let abort = layout::abort_file(dir.path());
+    fs::create_dir(&abort).unwrap();
+    let store = started(dir.path());
+    assert!(abort.is_file() && dir.path().join("abort.unreadable").is_dir());
+    assert_eq!(bodies(&store), [b"body"]);
+    store.stop();
+    assert!(!abort.exists());
+}
+
+#[test]
 fn reopens_many_times() {
     let dir = tempfile::tempdir().unwrap();
     let all = numbered(300);
