@@ -92,14 +92,31 @@ impl Slot {
         }
     }
 
-    /// Unmaps the file unless somebody works with it; whether it is not mapped then.
-    fn close(&self) -> bool {
+    /// Unmaps the file unless somebody works with it; whether it is not mapped then. The last units
+    /// are kept if they are to be.
+    fn close(self: &Arc<Self>, keeps: Option<&Maps>) -> bool {
         let Ok(mut map) = self.map.try_write() else { return false };
         if map.as_ref().is_some_and(|file| Arc::strong_count(file) > 1) {
             return false;
         }
-        *map = None;
+        if let (Some(file), Some(maps)) = (map.take(), keeps) {
+            self.keep_end(&file, maps);
+        }
         true
+    }
+
+    fn keep_end(self: &Arc<Self>, file: &MappedFile, maps: &Maps) {
+        let end = file.wrote();
+        let begin = if end <= KEPT_BYTES { 0 } else { end - STEP_BYTES };
+        if end > 0
+            && !file.is_full()
+            && !self.repaired.load(Relaxed)
+            && let Some(bytes) = file.bytes(begin, end - begin)
+            && let Ok(mut kept) = self.kept.try_lock()
+            && maps.may_keep(self)
+        {
+            kept.get_or_insert_with(Kept::new).replace(begin, bytes);
+        }
     }
 
     fn map(&self) -> RwLockReadGuard<'_, Option<Arc<MappedFile>>> {
@@ -172,7 +189,7 @@ impl Maps {
             }
             let Some(slot) = ring.pop_front() else { break };
             let spared = look < CHANCES && slot.used.swap(false, Relaxed);
-            if spared || !slot.close() {
+            if spared || !slot.close(Some(self)) {
                 ring.push_back(slot);
             }
         }
@@ -183,7 +200,7 @@ impl Maps {
     pub fn close_idle(&self) {
         self.kept().retain(|slot| slot.used.swap(false, Relaxed) || !slot.forget());
         let mut ring = self.ring();
-        ring.retain(|slot| slot.used.swap(false, Relaxed) || !slot.close());
+        ring.retain(|slot| slot.used.swap(false, Relaxed) || !slot.close(None));
         self.mapped.store(ring.len(), Relaxed);
     }
 

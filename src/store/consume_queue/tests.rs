@@ -370,6 +370,18 @@ fn units_of_files_that_are_not_mapped_gather_in_memory() {
 }
 
 #[test]
+fn the_last_units_of_a_file_that_is_unmapped_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_maps, queues) = limited(dir.path(), 3, 1, 3);
+    queues.iter().for_each(|queue| fill(queue, 0..5));
+    // It is not opened.
+    fs::remove_file(dir.path().join(format!("0/{:020}", 0))).unwrap();
+    assert_eq!(read(&queues[0], 0), [0, 1, 2, 3, 4]);
+    fill(&queues[0], 5..6);
+    assert_eq!(read(&queues[0], 0), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn readers_and_a_writer_of_files_that_come_and_go() {
     [0, 2, 9].into_iter().for_each(readers_and_a_writer);
 }
