@@ -361,7 +361,7 @@ fn agree(
             groups.make_again(offsets.topics_by_group().keys().map(String::as_str));
         }
     }
-    if store.dispatch_behind_bytes() > 0 {
+    if !store.is_dispatched() {
         return;
     }
     // A queue that has no file yet has no message: its first one has offset 0.
